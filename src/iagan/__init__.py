@@ -1,0 +1,1 @@
+"""Recover images from degraded measurements with pretrained generative models."""

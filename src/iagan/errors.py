@@ -1,0 +1,53 @@
+"""Every error that iagan raises on purpose.
+
+    IaganError
+    ├── ShapeError              a tensor has not the shape that the operator or generator expects
+    ├── SettingError            an option lies outside its range, or options contradict each other
+    ├── FileError               a file cannot be used
+    │   ├── ImageFileError          not an image, truncated, too large, a mask that does not fit
+    │   ├── ObservationFileError    an .npz that is not an iagan observation
+    │   ├── CheckpointError         unknown layout, truncated, or it would run code
+    │   └── OutputError             a place that cannot be written
+    └── MissingDependencyError  an optional package or backbone is not installed
+
+A message is one line: who speaks, what was wanted, what was got, what to do. The library raises
+these; the command line alone turns them into that line and exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class IaganError(Exception):
+    """Base of every error that iagan raises on purpose."""
+
+
+class ShapeError(IaganError, ValueError):
+    """A tensor has not the shape that the operator or generator expects."""
+
+
+class SettingError(IaganError, ValueError):
+    """An option lies outside its range, or options contradict each other."""
+
+
+class FileError(IaganError):
+    """A file cannot be used."""
+
+
+class ImageFileError(FileError):
+    """Not an image, truncated, too large, or a mask that does not fit."""
+
+
+class ObservationFileError(FileError):
+    """An .npz file that is not an iagan observation."""
+
+
+class CheckpointError(FileError):
+    """A checkpoint of unknown layout, a truncated one, or one that would run code."""
+
+
+class OutputError(FileError):
+    """A file or folder that cannot be written."""
+
+
+class MissingDependencyError(IaganError, ImportError):
+    """An optional package or backbone that the requested feature needs is not installed."""

@@ -1,0 +1,47 @@
+"""Atomic writes: a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from iagan.errors import OutputError
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+
+    A crash, a full disk or Ctrl-C leaves what was there before. Missing parent folders are made.
+
+    **Raises:** `OutputError` when the folder or file cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    except OSError as error:
+        raise _refusal(target, error) from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+        mode = 0o666 & ~_umask()
+        Path(name).chmod(mode)
+        Path(name).replace(target)
+    except OSError as error:
+        raise _refusal(target, error) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _refusal(target: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"Cannot write {target}: {reason}. Name a place that can be written.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

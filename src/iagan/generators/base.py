@@ -1,0 +1,157 @@
+"""A generator G: latent → image, with everything that a method must know about it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses as dc
+import math
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from iagan.errors import SettingError, ShapeError
+from iagan.types import Image, Latent
+
+Law = Literal["uniform", "normal"]
+
+
+@dc.dataclass(frozen=True)
+class LatentLaw:
+    """The distribution on which a generator was trained.
+
+    **Arguments:**
+    - `law`: `"uniform"` in [-1, 1] or standard `"normal"`, each entry independent.
+    - `shape`: shape of one latent, without the batch: `(64,)` for BEGAN, `(512, 1, 1)` for PGGAN.
+    """
+
+    law: Law
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.law not in get_args(Law):
+            raise SettingError(f"LatentLaw wants law 'uniform' or 'normal'; got {self.law!r}.")
+        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
+
+    def sample(self, count: int, rng: torch.Generator) -> Latent:
+        """`count` latents on the device of `rng`, float32: `(count, *shape)`."""
+        size = (count, *self.shape)
+        if self.law == "normal":
+            return torch.randn(size, generator=rng, device=rng.device)
+        return torch.rand(size, generator=rng, device=rng.device) * 2 - 1
+
+
+@dc.dataclass(frozen=True)
+class Crop:
+    """Which square of a photograph a generator expects, before it is resized to its size.
+
+    Applies to photographs of exactly `photo_size`; of all others the centred square is taken.
+
+    **Arguments:** (pixels; x to the right, y downward)
+    - `photo_size`: `(width, height)` of an aligned photograph, (178, 218) for CelebA.
+    - `center`: `(x, y)` of the middle of the square.
+    - `side`: side of the square.
+    """
+
+    photo_size: tuple[int, int]
+    center: tuple[int, int]
+    side: int
+
+
+@dc.dataclass(frozen=True)
+class Metadata:
+    """What is known of a prior, saved beside its weights.
+
+    `architecture` names the network ("began", "pggan", "custom") and picks the paper's presets.
+    """
+
+    name: str = "unnamed"
+    architecture: str = "custom"
+    licence: str = "unknown"
+    source: str = ""
+    crop: Crop | None = None
+
+
+class Generator:
+    r"""A pretrained network as a prior: $x = G_\theta(z)$ with images in [0, 1].
+
+    The network is copied, set to `eval` and never changed. Its output is mapped from `value_range`
+    to [0, 1] affinely, without clamping.
+
+    **Arguments:**
+    - `module`: any `nn.Module` from `(batch, *latent.shape)` to `(batch, channels, h, w)`.
+    - `latent`: the law of z; a string is not enough, since the shape is needed too.
+    - `value_range`: what `module` calls black and white; (-1, 1) for most GANs.
+    - `metadata`: name, architecture, licence, crop.
+
+    **Raises:** `ShapeError` when the module does not map one latent to one image.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        latent: LatentLaw,
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        metadata: Metadata | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise SettingError(
+                f"Generator wants a torch.nn.Module; got {type(module).__name__}. "
+                "Load a checkpoint with iagan.load_prior(path) instead."
+            )
+        if not isinstance(latent, LatentLaw):
+            raise SettingError(
+                "Generator wants its latent law as iagan.LatentLaw('normal', (512,)); "
+                f"got {latent!r}."
+            )
+        low, high = value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise SettingError(f"Generator wants value_range (low, high), low < high; got {value_range}.")
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.latent = latent
+        self.value_range = (float(low), float(high))
+        self.metadata = metadata or Metadata()
+        self.image_shape = self._probe()
+
+    def __call__(self, z: Latent) -> Image:
+        """G(z) in [0, 1]: `(batch, *latent.shape)` → `(batch, *image_shape)`."""
+        return self._to_unit(self.module(z))
+
+    def synthesize(self, theta: Mapping[str, Tensor], z: Latent) -> Image:
+        """$G_\\theta(z)$ with the weights `theta` in place of the pretrained ones (eq. 3)."""
+        return self._to_unit(functional_call(self.module, dict(theta), (z,)))
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The pretrained weights θ by name; buffers are not among them."""
+        return {name: value.detach() for name, value in self.module.named_parameters()}
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Generator:
+        """A copy on `device` (and in `dtype`)."""
+        moved = copy.copy(self)
+        moved.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+        return moved
+
+    def _to_unit(self, x: Tensor) -> Tensor:
+        low, high = self.value_range
+        return (x - low) / (high - low)
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[int, int, int]:
+        reference = next(self.module.parameters(), torch.zeros(()))
+        z = self.latent.sample(1, torch.Generator().manual_seed(0)).to(reference)
+        try:
+            x = self.module(z)
+        except RuntimeError as error:
+            raise ShapeError(
+                f"Generator wants a module that takes latents {tuple(z.shape)}; it raised: "
+                f"{str(error).splitlines()[0]} Give the latent shape that it was trained with."
+            ) from error
+        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] != 1:
+            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(
+                f"Generator wants a module that gives images (batch, channels, h, w); got {got}. "
+                "Wrap it in one that returns the image alone."
+            )
+        return (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))

@@ -1,0 +1,1 @@
+"""What the camera does: the operators A of y = A x + e."""

@@ -1,0 +1,1 @@
+"""The algorithms: one loop, one signature."""

@@ -1,0 +1,18 @@
+"""The shapes that flow through iagan. Checked at run time under pytest only (jaxtyping)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+Image = Float[Tensor, "batch channel height width"]
+"""Images in [0, 1] (estimates may leave the range slightly), real."""
+
+Measurement = Shaped[Tensor, "batch *measurement"]
+"""What the camera saw: real, or complex for Fourier coefficients."""
+
+Latent = Float[Tensor, "batch *latent"]
+"""Inputs of a generator, distributed by its latent law."""
+
+PerImage = Float[Tensor, " batch"]
+"""One real number for each image."""
