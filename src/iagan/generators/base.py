@@ -108,7 +108,9 @@ class Generator:
             )
         low, high = value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise SettingError(f"Generator wants value_range (low, high), low < high; got {value_range}.")
+            raise SettingError(
+                f"Generator wants value_range (low, high), low < high; got {value_range}."
+            )
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.latent = latent
         self.value_range = (float(low), float(high))

@@ -123,7 +123,7 @@ class LinearOperator(abc.ABC):
 
     def to(self: Self, device: torch.device | str) -> Self:
         """The same operator with its tensors on `device`."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in dc.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
@@ -133,9 +133,7 @@ class LinearOperator(abc.ABC):
     # -- checks -------------------------------------------------------------------------------
 
     def _check_measurement(self, y: Tensor) -> None:
-        self._check(
-            y, self.measurement_shape, "gives measurements of shape", self.complex_valued
-        )
+        self._check(y, self.measurement_shape, "gives measurements of shape", self.complex_valued)
 
     def _check(
         self, tensor: Tensor, shape: tuple[int, ...], what: str, complex_valued: bool
