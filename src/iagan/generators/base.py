@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from iagan.errors import SettingError, ShapeError
+from iagan.images import Crop
 from iagan.types import Image, Latent
 
 Law = Literal["uniform", "normal"]
@@ -41,23 +42,6 @@ class LatentLaw:
         if self.law == "normal":
             return torch.randn(size, generator=rng, device=rng.device)
         return torch.rand(size, generator=rng, device=rng.device) * 2 - 1
-
-
-@dc.dataclass(frozen=True)
-class Crop:
-    """Which square of a photograph a generator expects, before it is resized to its size.
-
-    Applies to photographs of exactly `photo_size`; of all others the centred square is taken.
-
-    **Arguments:** (pixels; x to the right, y downward)
-    - `photo_size`: `(width, height)` of an aligned photograph, (178, 218) for CelebA.
-    - `center`: `(x, y)` of the middle of the square.
-    - `side`: side of the square.
-    """
-
-    photo_size: tuple[int, int]
-    center: tuple[int, int]
-    side: int
 
 
 @dc.dataclass(frozen=True)
