@@ -38,6 +38,24 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         Path(name).unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that could not be written, before the work that would fill it.
+
+    Missing parent folders are made.
+
+    **Raises:** `OutputError`.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise _refusal(target, error) from error
+    if target.is_dir():
+        raise OutputError(f"Cannot write {target}: it is a folder. Name a file in it.")
+
+
 def _refusal(target: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
     return OutputError(f"Cannot write {target}: {reason}. Name a place that can be written.")

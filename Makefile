@@ -1,0 +1,39 @@
+# The two commands of the project. Each sets up what it needs, and is quick when run again.
+#   make test    lint, types, tests (no network beyond the package index)
+#   make demo    recover a real photograph: PRIOR=path-or-name, OUT=folder
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PRIOR  ?= faces
+OUT    ?= demo-out
+
+.PHONY: help demo test lint types setup clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(VENV)/.ready
+
+# pip picks torch and torchvision from the index together, so that they match.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and f"iagan wants Python 3.10 or newer; got {v[0]}.{v[1]}. Run: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/iagan demo --prior $(PRIOR) -o $(OUT)
+
+test: lint types $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist

@@ -1,0 +1,85 @@
+"""The command line: parsing and printing only. Each command is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from typing import NoReturn
+
+from iagan.errors import IaganError
+
+COMMANDS = {
+    "observe": "simulate a measurement y = A x + e of a photograph",
+    "reconstruct": "recover photographs from measurements, or from bad photographs",
+    "measure": "compare images with the true one: PSNR, SSIM, LPIPS",
+    "priors": "list the priors that are known by name",
+    "demo": "recover an astronaut's face, with scores and a picture",
+}
+"""Every command and its line of help; the module of that name has `add_arguments` and `run`."""
+
+EPILOG = """examples:
+  iagan observe face.jpg --operator bicubic --scale 4 -o y.npz
+  iagan reconstruct y.npz --method iagan-bp --truth face.jpg -o out.png
+  iagan reconstruct small-photos/ --operator bicubic --scale 4 -o recovered/
+  iagan measure face.jpg out.png
+
+iagan COMMAND --help tells a command's options.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong option, as for every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line. Imports nothing heavy."""
+    parser = _Parser(
+        prog="iagan",
+        description="Recover images from degraded measurements with pretrained generators.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"iagan {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+        _module(name).add_arguments(command)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 1 some files failed, 2 bad input, 130 Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    _log_to_stderr()
+    try:
+        return int(_module(args.command).run(args))
+    except IaganError as error:
+        print(f"iagan {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\niagan {args.command}: stopped; what was finished is kept.", file=sys.stderr)
+        return 130
+
+
+def _module(command: str):  # type: ignore[no-untyped-def]  # a module of this package
+    return importlib.import_module(f"iagan.cli.{command}")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("iagan")
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("iagan")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("iagan: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False

@@ -1,0 +1,37 @@
+"""`iagan observe`: photograph → measurement."""
+
+from __future__ import annotations
+
+import argparse
+
+from iagan.cli import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("image", metavar="IMAGE", help="a photograph (PNG, JPEG, WebP, …)")
+    parser.add_argument("-o", "--output", metavar="Y.npz", required=True)
+    options.add_prior(parser)
+    options.add_crop(parser)
+    options.add_operator(parser, required=True)
+    options.add_seed(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Crop, measure, save."""
+    import torch
+
+    from iagan.generators import load_prior
+    from iagan.images import crop_square, load_image
+    from iagan.observation import observe, save_observation
+
+    generator = load_prior(args.prior)
+    photo = load_image(args.image)
+    x = crop_square(photo, args.crop, generator.metadata.crop, generator.image_shape[1:])
+    operator = options.build_operator(args, generator.image_shape)
+    rng = torch.Generator().manual_seed(args.seed)
+    observation = observe(x, operator, options.noise_std(args), rng)
+    save_observation(observation, args.output)
+    shape = "×".join(map(str, operator.measurement_shape))
+    print(f"{args.output}: {args.operator}, y {shape}, m/n = {operator.m / operator.n:.3f}")
+    return 0

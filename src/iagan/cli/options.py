@@ -1,0 +1,165 @@
+"""Options that several commands share, and what they mean. Heavy imports wait for their use."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from iagan.errors import SettingError
+
+if TYPE_CHECKING:
+    from iagan.generators import Generator
+    from iagan.operators import LinearOperator
+
+METHODS = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
+OPERATORS = ("bicubic", "blur", "fourier", "gaussian", "inpaint", "denoise")
+LPIPS_NETS = ("alex", "vgg", "squeeze")
+DEFAULT_PRIOR = "faces"
+
+
+def add_prior(parser: argparse.ArgumentParser) -> None:
+    """`--prior`, `--device`."""
+    parser.add_argument(
+        "--prior",
+        metavar="P",
+        default=DEFAULT_PRIOR,
+        help="a name from 'iagan priors' or a path to a checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default="auto",
+        help="where to compute (default: a GPU if there is one)",
+    )
+
+
+def add_crop(parser: argparse.ArgumentParser) -> None:
+    """`--crop`."""
+    parser.add_argument(
+        "--crop",
+        type=_box,
+        metavar="LEFT,TOP,SIDE",
+        help="the square of the photograph to take, in pixels (default: what the prior expects)",
+    )
+
+
+def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
+    """`--operator` and what describes it, `--noise`, `--seed`."""
+    group = parser.add_argument_group("the measurement")
+    group.add_argument("--operator", choices=OPERATORS, required=required)
+    group.add_argument("--scale", type=int, metavar="S", help="bicubic: downscaling factor")
+    group.add_argument("--size", type=int, metavar="K", default=9, help="blur: K×K (default: 9)")
+    group.add_argument(
+        "--border",
+        choices=("mirror", "circular"),
+        default="mirror",
+        help="blur: beyond the border (default: mirror)",
+    )
+    group.add_argument(
+        "--ratio",
+        type=float,
+        metavar="R",
+        help="fourier, gaussian, inpaint: share measured, (0, 1]",
+    )
+    group.add_argument(
+        "--mask", metavar="FILE", help="fourier, inpaint: PNG or .npy, white or 1 is measured"
+    )
+    group.add_argument(
+        "--box",
+        type=_rectangle,
+        metavar="LEFT,TOP,WIDTH,HEIGHT",
+        help="inpaint: the hole, in pixels of the prior's size",
+    )
+    group.add_argument(
+        "--noise", type=float, metavar="N", default=0.0, help="std of the noise, /255 (default: 0)"
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """`--seed`."""
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of masks, noise and random starts (default: 0)"
+    )
+
+
+def add_scores(parser: argparse.ArgumentParser) -> None:
+    """`--lpips`, `--json`."""
+    parser.add_argument(
+        "--lpips",
+        choices=LPIPS_NETS,
+        default="alex",
+        help="backbone of LPIPS (default: alex, the paper's)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON record a line")
+
+
+def load_generator(args: argparse.Namespace) -> Generator:
+    """The prior on the device that was asked for."""
+    import torch
+
+    from iagan.generators import load_prior
+
+    generator = load_prior(args.prior)
+    wanted = args.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    present = {"cpu": True, "cuda": torch.cuda.is_available()}
+    present["mps"] = torch.backends.mps.is_available()
+    if not present[wanted]:
+        raise SettingError(f"--device {wanted} is not there on this machine; use --device cpu.")
+    return generator.to(wanted)
+
+
+def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> LinearOperator:
+    """The operator that the options describe, for images of `image_shape`."""
+    from iagan import operators
+    from iagan.images import load_mask
+
+    _, height, width = image_shape
+    if args.operator == "bicubic":
+        return operators.BicubicDownsample(image_shape, scale=_need(args, "scale"))
+    if args.operator == "blur":
+        return operators.UniformBlur(image_shape, size=args.size, border=args.border)
+    if args.operator == "gaussian":
+        return operators.Gaussian.from_ratio(image_shape, _need(args, "ratio"), args.seed)
+    if args.operator == "denoise":
+        return operators.Identity(image_shape)
+    kind = operators.SubsampledFourier if args.operator == "fourier" else operators.Inpaint
+    if args.mask is not None:
+        return kind(image_shape, load_mask(args.mask, (height, width)))
+    if args.operator == "inpaint" and args.box is not None:
+        return operators.Inpaint.box(image_shape, *args.box)
+    return kind.random(image_shape, _need(args, "ratio"), args.seed)
+
+
+def noise_std(args: argparse.Namespace) -> float:
+    """`--noise`, /255 on the command line, in the [0, 1] scale of images."""
+    if not 0 <= args.noise < float("inf"):
+        raise SettingError(f"--noise wants a standard deviation of at least 0; got {args.noise}.")
+    return float(args.noise) / 255
+
+
+def _need(args: argparse.Namespace, option: str):  # type: ignore[no-untyped-def]
+    value = getattr(args, option)
+    if value is None:
+        others = " (or --mask FILE)" if args.operator in ("fourier", "inpaint") else ""
+        raise SettingError(f"--operator {args.operator} wants --{option}{others}; got none.")
+    return value
+
+
+def _integers(text: str, names: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != names.count(",") + 1:
+        raise argparse.ArgumentTypeError(f"wants {names} in whole pixels, got {text!r}")
+    return values
+
+
+def _box(text: str) -> tuple[int, ...]:
+    return _integers(text, "LEFT,TOP,SIDE")
+
+
+def _rectangle(text: str) -> tuple[int, ...]:
+    return _integers(text, "LEFT,TOP,WIDTH,HEIGHT")

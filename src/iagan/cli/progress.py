@@ -1,0 +1,68 @@
+"""A progress bar with the residual falling; silent when not on a terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iagan.observation import Observation
+    from iagan.reconstruction import Progress
+
+
+class ProgressBar:
+    """One bar a phase. Reads the residual from the device only when it is drawn.
+
+    **Arguments:**
+    - `label`: what is being worked on.
+    - `observation`: for the noise floor beside the residual.
+    """
+
+    def __init__(self, label: str, observation: Observation) -> None:
+        self.label = label
+        self.floor = observation.noise_floor
+        self.phase = ""
+        self.bar = None
+        self.shown = sys.stderr.isatty()
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __call__(self, progress: Progress) -> None:
+        """Move the bar on."""
+        if not self.shown:
+            return
+        if self.bar is None or self.phase != progress.phase:
+            self._open(progress)
+        assert self.bar is not None
+        if self.bar.update(progress.done - self.bar.n):
+            worst = math.sqrt(max(float(progress.objective.max()), 0.0))
+            self.bar.set_postfix_str(f"residual {worst:.3g}, noise floor {self.floor:.3g}", False)
+
+    def close(self) -> None:
+        """Leave the bar as it is; the next phase gets a new one."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _open(self, progress: Progress) -> None:
+        from tqdm import tqdm
+
+        self.close()
+        self.phase = progress.phase
+        self.bar = tqdm(
+            total=progress.total,
+            desc=f"{self.label} {progress.phase}",
+            leave=False,
+            mininterval=0.2,
+        )

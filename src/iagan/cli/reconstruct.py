@@ -1,0 +1,189 @@
+"""`iagan reconstruct`: measurements or bad photographs → recovered photographs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iagan.cli import inputs, options, scores
+from iagan.cli.progress import ProgressBar
+from iagan.errors import IaganError, SettingError
+
+if TYPE_CHECKING:
+    from iagan.generators import Generator
+    from iagan.reconstruction import Reconstruction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "inputs",
+        metavar="Y",
+        nargs="+",
+        help="observations (.npz), images measured as --operator says, or folders of them",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default=".",
+        help="a PNG for one input and one method, else a folder for STEM_METHOD.png (default: .)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="redo outputs that exist")
+    parser.add_argument(
+        "--method",
+        action="append",
+        choices=options.METHODS,
+        help="may be given several times (default: iagan-bp without noise, iagan with)",
+    )
+    parser.add_argument("--truth", metavar="IMAGE", help="the true image or a folder: adds scores")
+    parser.add_argument("--figure", metavar="OUT.png", help="draw truth | observed | each method")
+    options.add_prior(parser)
+    options.add_crop(parser)
+    _add_effort(parser)
+    options.add_operator(parser, required=False)
+    options.add_seed(parser)
+    options.add_scores(parser)
+
+
+def _add_effort(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("effort (default: the paper's)")
+    group.add_argument("--csgm-steps", type=int, metavar="N", help="iterations of CSGM")
+    group.add_argument("--steps", type=int, metavar="N", help="iterations of IAGAN or DIP")
+    group.add_argument(
+        "--restarts", type=int, metavar="K", default=1, help="random starts of z (default: 1)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work through the inputs; carry on past a bad one."""
+    session = Session(args)
+    paths = inputs.find(args.inputs)
+    session.plan(paths)
+    failed: list[Path] = []
+    for path in paths:
+        try:
+            session.work(path)
+        except IaganError as error:
+            if len(paths) == 1:
+                raise
+            failed.append(path)
+            print(f"iagan reconstruct: {path}: {error}", file=sys.stderr)
+    session.finish()
+    if failed:
+        names = ", ".join(map(str, failed))
+        print(f"iagan reconstruct: {len(failed)} of {len(paths)} failed: {names}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+class Session:
+    """One call of the command: prior, options, what was drawn so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.scorer = scores.Scorer(args.lpips)
+        self.generator: Generator = options.load_generator(args)
+        self.rows: list[inputs.FigureRow] = []
+        self.single = False
+
+    def plan(self, paths: list[Path]) -> None:
+        """Refuse what cannot be written before any work is done."""
+        from iagan.files import check_writable
+
+        output = Path(self.args.output)
+        methods = self.args.method or [None]
+        names_a_file = output.suffix.lower() == ".png" and not output.is_dir()
+        if names_a_file and (len(paths) > 1 or len(methods) > 1):
+            raise SettingError(
+                f"-o {output} names one file, and there are {len(paths)} inputs and "
+                f"{len(methods)} methods. Name a folder instead."
+            )
+        if output.suffix and not names_a_file and not output.is_dir():
+            raise SettingError(f"-o wants a .png file or a folder; got {output}.")
+        self.single = names_a_file
+        check_writable(output if names_a_file else output / "x.png")
+        if self.args.figure:
+            check_writable(self.args.figure)
+
+    def work(self, path: Path) -> None:
+        """One input by every method."""
+        from iagan.reconstruction import default_method, reconstruct_all
+
+        source = inputs.load(path, self.args, self.generator)
+        names = [name or default_method(source.observation) for name in self.args.method or [None]]
+        targets = {name: self._targets(path, name, len(source.observation.y)) for name in names}
+        waiting = [name for name in names if self.args.overwrite or not _exist(targets[name])]
+        for name in names:
+            if name not in waiting:
+                print(f"iagan: {targets[name][0]} exists; skipped.", file=sys.stderr)
+        truth = inputs.truth_for(path, source, self.args, self.generator)
+        row = inputs.FigureRow(source, truth) if self.args.figure else None
+        with ProgressBar(path.name, source.observation) as bar:
+            for result in reconstruct_all(
+                source.observation,
+                self.generator,
+                waiting,
+                csgm_steps=self.args.csgm_steps,
+                steps=self.args.steps,
+                restarts=self.args.restarts,
+                seed=self.args.seed,
+                on_progress=bar,
+            ):
+                bar.close()
+                self._deliver(path, result, targets[result.settings.method], truth)
+        if row is not None:
+            row.add(targets, self.scorer)
+            self.rows.append(row)
+
+    def finish(self) -> None:
+        """Draw the figure."""
+        if self.args.figure and self.rows:
+            from iagan.show import figure
+
+            figure([panel for row in self.rows for panel in row.panels()], self.args.figure)
+
+    def _targets(self, path: Path, method: str, count: int) -> list[Path]:
+        output = Path(self.args.output)
+        if self.single and count == 1:
+            return [output]
+        folder = output.parent if self.single else output
+        stems = [path.stem] if count == 1 else [f"{path.stem}-{i}" for i in range(count)]
+        return [folder / f"{stem}_{method}.png" for stem in stems]
+
+    def _deliver(self, path: Path, result: Reconstruction, targets: list[Path], truth) -> None:  # type: ignore[no-untyped-def]
+        from iagan.images import save_image
+
+        for i, target in enumerate(targets):
+            image = result.image[i : i + 1]
+            save_image(image, target)
+            record = self._record(path, result, i)
+            if truth is not None:
+                record |= self.scorer(image, truth[min(i, len(truth) - 1)][None])
+            print(json.dumps(record) if self.args.json else _line(record, target), flush=True)
+
+    def _record(self, path: Path, result: Reconstruction, i: int) -> dict[str, object]:
+        return {
+            "file": str(path),
+            "method": result.settings.method,
+            "prior": self.args.prior,
+            "seconds": round(result.seconds / len(result.image), 3),
+            "steps": result.iterations,
+            "residual": float(result.residual[i]),
+            "relative_residual": float(result.relative_residual[i]),
+            "noise_floor": result.noise_floor,
+        }
+
+
+def _exist(targets: list[Path]) -> bool:
+    return all(target.exists() for target in targets)
+
+
+def _line(record: dict[str, object], target: Path) -> str:
+    text = (
+        f"{target}  {record['method']}  {record['seconds']:.1f} s  residual "
+        f"{record['residual']:.3g} (noise floor {record['noise_floor']:.3g})"
+    )
+    return f"{text}  {scores.in_words(record)}" if "psnr" in record else text  # type: ignore[arg-type]

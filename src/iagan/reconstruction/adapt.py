@@ -1,0 +1,84 @@
+"""IAGAN: fit the latent and the weights together to one image (arXiv 1906.05284, eq. 3)."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from iagan.generators import Generator
+from iagan.reconstruction.optimize import Objective
+from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
+from iagan.types import Image, Latent
+
+THETA = "theta."
+"""Prefix of the weights among the variables."""
+
+
+def adapt(task: Task, before: Estimate | None) -> Estimate:
+    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from CSGM's z and the pretrained θ."""
+    assert before is not None and before.latent is not None
+    settings, generator = task.settings, task.prior
+    theta = {
+        THETA + name: repeat(value, task.count) for name, value in generator.parameters().items()
+    }
+    rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
+
+    def problem(rows: Tensor) -> Objective:
+        def objective(variables: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+            x = synthesize_each(generator, weights_of(variables), variables["z"])
+            return task.misfit(x, rows), x
+
+        return objective
+
+    start = {"z": before.latent, **theta}
+    found = minimize_in_batches(task, "iagan", problem, start, rates, settings.steps)
+    after = pick_rows(found, torch.arange(task.count))
+    return dc.replace(
+        after,
+        trace=torch.cat([before.trace, after.trace], 1),
+        recoveries=before.recoveries + after.recoveries,
+    )
+
+
+def repeat(value: Tensor, count: int) -> Tensor:
+    """`value` as `(count, *shape)` without a copy; the optimizer makes the copies, a batch each."""
+    return value.expand(count, *value.shape)
+
+
+def weights_of(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights among the variables, by the names that the network knows."""
+    return {
+        name.removeprefix(THETA): value
+        for name, value in variables.items()
+        if name.startswith(THETA)
+    }
+
+
+def synthesize_each(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
+    r"""$G_{\theta_i}(z_i)$ with weights of its own for every image of the batch.
+
+    **Shapes:** `theta`: `(batch, *shape)` for every weight; `z`: `(batch, *latent)`.
+    """
+    return (one_by_one if z.device.type == "cpu" else all_together)(generator, theta, z)
+
+
+def one_by_one(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
+    """One call an image: quicker on a CPU, where grouped convolutions are slow."""
+    weights_of_each = zip(*(value.unbind() for value in theta.values()), strict=True)
+    return torch.cat(
+        [
+            generator.synthesize(dict(zip(theta, weights, strict=True)), z[i : i + 1])
+            for i, weights in enumerate(weights_of_each)
+        ]
+    )
+
+
+def all_together(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
+    """One batched call (grouped convolutions): quicker on a GPU."""
+    return vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])(
+        dict(theta), z
+    )

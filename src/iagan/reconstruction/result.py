@@ -1,0 +1,103 @@
+"""What a reconstruction gives back."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from iagan.observation import Observation
+from iagan.types import Image, Latent, Measurement, PerImage
+
+
+@dc.dataclass(frozen=True)
+class Settings:
+    """The resolved settings of one run; `iagan.presets` explains where the numbers come from.
+
+    **Arguments:**
+    - `method`: its name.
+    - `csgm_steps`, `csgm_rate`: Adam's iterations and rate for z alone (eq. 2).
+    - `steps`: iterations of the image-adaptive phase (eq. 3), or of DIP.
+    - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
+    - `restarts`: random starts of z; the one of smallest objective goes on.
+    - `seed`: one number, or one for every image. A number alone stands for every image, so that
+      an image's result does not depend on the batch it came in.
+    - `input_noise`: DIP's perturbation of its input at every step.
+    """
+
+    method: str
+    csgm_steps: int = 1600
+    csgm_rate: float = 0.1
+    steps: int = 500
+    latent_rate: float = 1e-4
+    weight_rate: float = 1e-4
+    restarts: int = 1
+    seed: int | tuple[int, ...] = 0
+    input_noise: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as a JSON object."""
+        return dc.asdict(self)
+
+
+@dc.dataclass(frozen=True)
+class Reconstruction:
+    r"""An estimate x̂ of the images behind an observation, and how far to trust it.
+
+    **Arguments:** (b images)
+    - `image`: `(b, c, h, w)`, float, nominally in [0, 1], not clamped.
+    - `latent`: `(b, *latent)` at the kept iterate, or None (naive, pinv, DIP).
+    - `residual`: $\|A\hat x - y\|$ of `image`, `(b,)`.
+    - `relative_residual`: the same over $\|y\|$.
+    - `noise_floor`: $\sigma\sqrt{m}$, what the residual of the truth would be, about.
+    - `trace`: `(b, evaluations)`, the objective $\|y - A G_\theta(z)\|^2$ at every iterate of the
+      kept start, phases one after another.
+    - `seconds`: wall-clock time of the batch.
+    - `settings`: as resolved.
+    - `messages`: what the user should know, one line each.
+    """
+
+    image: Image
+    latent: Latent | None
+    residual: PerImage
+    relative_residual: PerImage
+    noise_floor: float
+    trace: Float[Tensor, "batch evaluations"]
+    seconds: float
+    settings: Settings
+    messages: tuple[str, ...] = ()
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of all phases together."""
+        used = {"csgm": ("csgm_steps",), "iagan": ("csgm_steps", "steps"), "dip": ("steps",)}
+        names = used.get(self.settings.method.removesuffix("-bp"), ())
+        return sum(getattr(self.settings, name) for name in names)
+
+
+def residual_norms(image: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
+    r"""$\|A x - y\|$ and the same over $\|y\|$, per image, in double precision where there is."""
+    x, y = widen(image), widen(observation.y)
+    gap = norms(observation.operator(x) - y)
+    return gap, gap / norms(y).clamp_min(torch.finfo(gap.dtype).tiny)
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """Double precision, except on Apple's GPU, which has none."""
+    if tensor.device.type == "mps":
+        return tensor
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def squared_norms(y: Measurement) -> PerImage:
+    """Sum of squares of each image's measurements, `(batch,)`."""
+    real = torch.view_as_real(y) if y.is_complex() else y
+    return real.flatten(1).square().sum(1)
+
+
+def norms(y: Measurement) -> PerImage:
+    """Euclidean norm of each image's measurements, `(batch,)`."""
+    return squared_norms(y).sqrt()

@@ -1,0 +1,255 @@
+"""The command line: the exact words that scripts rely on, and every bad input in one line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+import iagan
+from iagan.cli import COMMANDS, main, options
+from iagan.generators import Began
+
+QUICK = ["--csgm-steps", "6", "--steps", "3"]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    """A small BEGAN of random weights, saved as a checkpoint."""
+    path = tmp_path_factory.mktemp("prior") / "tiny.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Began(channels=8, size=32, latent=8)
+    law = iagan.LatentLaw("uniform", (8,))
+    iagan.save_prior(
+        iagan.Generator(module, law, metadata=iagan.Metadata(architecture="began")), path
+    )
+    return str(path)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A smooth photograph of 48×40."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (6, 5, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Pillow.fromarray(coarse).resize((40, 48), Pillow.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def observed(photo, prior, tmp_path):
+    path = tmp_path / "y.npz"
+    assert main(_observe(photo, prior, path)) == 0
+    return path
+
+
+def _observe(photo, prior, path, *more):
+    measurement = more or ("--operator", "bicubic", "--scale", "4")
+    return ["observe", str(photo), "--prior", prior, *measurement, "-o", str(path)]
+
+
+def _refused(capsys, argv, *words):
+    """Exit code 2 and one line that holds `words`."""
+    try:
+        code = main([str(word) for word in argv])
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err.strip()
+    assert code == 2, said
+    assert len(said.splitlines()) == 1, said
+    for word in words:
+        assert word in said, said
+
+
+def test_the_choices_are_the_librarys():
+    assert tuple(iagan.METHODS) == options.METHODS
+    assert set(options.OPERATORS) <= set(iagan.operators.OPERATORS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        ("--operator", "bicubic", "--scale", "4", "--noise", "10"),
+        ("--operator", "fourier", "--ratio", "0.3"),
+        ("--operator", "gaussian", "--ratio", "0.1"),
+        ("--operator", "blur", "--size", "5"),
+        ("--operator", "inpaint", "--ratio", "0.5"),
+        ("--operator", "inpaint", "--box", "4,4,8,8"),
+        ("--operator", "denoise", "--noise", "25"),
+    ],
+)
+def test_observe_then_reconstruct(measurement, photo, prior, tmp_path, capsys):
+    y, out = tmp_path / "y.npz", tmp_path / "out.png"
+    assert main(_observe(photo, prior, y, *measurement)) == 0
+    argv = ["reconstruct", str(y), "--prior", prior, "--json", *QUICK, "-o", str(out)]
+    capsys.readouterr()
+    assert main(argv) == 0
+    record = json.loads(capsys.readouterr().out)
+    keys = ["file", "method", "prior", "seconds", "steps"]
+    keys += ["residual", "relative_residual", "noise_floor"]
+    assert list(record) == keys
+    noisy = "--noise" in measurement
+    assert record["method"] == ("iagan" if noisy else "iagan-bp")
+    assert record["steps"] == 9
+    assert (record["noise_floor"] > 0) == noisy
+    if not noisy:
+        assert record["relative_residual"] < 1e-5
+    assert Pillow.open(out).size == (32, 32)
+
+
+def test_the_truth_gets_the_crop_of_the_observation(photo, prior, tmp_path, capsys):
+    """Of full measurements without noise A† gives the very crop back: only rounding to 8 bits."""
+    y = tmp_path / "y.npz"
+    crop = ("--operator", "denoise", "--crop", "3,7,32")
+    assert main(_observe(photo, prior, y, *crop)) == 0
+    argv = ["reconstruct", str(y), "--prior", prior, "--method", "pinv", "--truth", str(photo)]
+    capsys.readouterr()
+    assert main([*argv, "--json", "-o", str(tmp_path / "out.png")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["psnr"] > 100
+    assert record["ssim"] == pytest.approx(1.0, abs=1e-4)
+    assert "lpips" in record
+
+
+def test_a_plain_image_is_a_measurement_too(photo, prior, tmp_path, capsys):
+    """A ×4 downscaled photograph of the right size, and one that must be resized."""
+    small = tmp_path / "small.png"
+    Pillow.open(photo).resize((8, 8)).save(small)
+    for picture in (small, photo):
+        out = tmp_path / f"{picture.stem}-out.png"
+        argv = ["reconstruct", str(picture), "--prior", prior, "--operator", "bicubic"]
+        assert main([*argv, "--scale", "4", "--method", "csgm-bp", *QUICK, "-o", str(out)]) == 0
+        assert out.exists()
+    assert "resized to the 8 px" in capsys.readouterr().err
+
+
+def test_a_folder_job_carries_on_skips_and_overwrites(observed, photo, prior, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(observed, folder / "good.npz")
+    (folder / "bad.npz").write_bytes(b"not a zip")
+    argv = ["reconstruct", str(folder), "--prior", prior, "--method", "csgm", "--method", "naive"]
+    argv += [*QUICK, "-o", str(out)]
+    assert main(argv) == 1
+    said = capsys.readouterr()
+    assert "bad.npz" in said.err.splitlines()[-1]
+    assert sorted(path.name for path in out.iterdir()) == ["good_csgm.png", "good_naive.png"]
+    before = (out / "good_csgm.png").stat().st_mtime_ns
+    main(argv)
+    assert "skipped" in capsys.readouterr().err
+    assert (out / "good_csgm.png").stat().st_mtime_ns == before
+    main([*argv, "--overwrite"])
+    assert (out / "good_csgm.png").stat().st_mtime_ns > before
+
+
+def test_a_figure_shows_truth_observation_and_methods(observed, photo, prior, tmp_path):
+    figure = tmp_path / "figure.png"
+    argv = ["reconstruct", str(observed), "--prior", prior, "--method", "naive", "--method", "csgm"]
+    argv += ["--truth", str(photo), *QUICK, "-o", str(tmp_path / "out"), "--figure", str(figure)]
+    assert main(argv) == 0
+    width, height = Pillow.open(figure).size
+    assert width > 3 * height / 2
+
+
+def test_measure_prints_a_record_an_image(photo, tmp_path, capsys):
+    other = tmp_path / "other.png"
+    Pillow.open(photo).point(lambda value: min(value + 51, 255)).save(other)
+    assert main(["measure", str(photo), str(photo), str(other), "--json"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["psnr"] == float("inf")
+    assert 13.9 < second["psnr"] < 18
+
+
+def test_priors_and_demo(prior, tmp_path, capsys):
+    assert main(["priors"]) == 0
+    assert "pggan" in capsys.readouterr().out.lower()
+    out = tmp_path / "demo"
+    assert main(["demo", "--prior", prior, *QUICK, "-o", str(out)]) == 0
+    assert (out / "figure.png").exists()
+    table = (out / "table.md").read_text()
+    assert len(table.splitlines()) == 7
+    assert table in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("measurement", "words"),
+    [
+        (("--operator", "bicubic", "--scale", "5"), ["5", "32"]),
+        (("--operator", "bicubic"), ["--scale"]),
+        (("--operator", "fourier", "--ratio", "0"), ["(0, 1]"]),
+        (("--operator", "fourier", "--ratio", "1.5"), ["(0, 1]"]),
+        (("--operator", "gaussian", "--ratio", "2"), ["(0, 1]"]),
+        (("--operator", "inpaint", "--mask", "missing.png"), ["missing.png"]),
+        (("--operator", "blur", "--size", "0"), ["size"]),
+        (("--operator", "denoise", "--noise", "-1"), ["--noise"]),
+        (("--operator", "denoise", "--noise", "nan"), ["--noise"]),
+        (("--operator", "denoise", "--crop", "0,0,400"), ["400"]),
+        (("--operator", "denoise", "--crop", "a,b"), ["LEFT,TOP,SIDE"]),
+        (("--operator", "magic"), ["magic"]),
+    ],
+)
+def test_wrong_measurements_are_refused(measurement, words, photo, prior, tmp_path, capsys):
+    y = tmp_path / "y.npz"
+    _refused(capsys, _observe(photo, prior, y, *measurement), *words)
+    assert not y.exists()
+
+
+def test_a_mask_that_does_not_fit_is_refused(photo, prior, tmp_path, capsys):
+    mask = tmp_path / "mask.png"
+    Pillow.new("L", (31, 32), 255).save(mask)
+    argv = _observe(photo, prior, tmp_path / "y.npz", "--operator", "inpaint", "--mask", str(mask))
+    _refused(capsys, argv, "31", "32")
+
+
+def test_bad_files_are_refused(photo, prior, observed, tmp_path, capsys):
+    junk = tmp_path / "junk.png"
+    junk.write_bytes(photo.read_bytes()[:100])
+    _refused(capsys, _observe(junk, prior, tmp_path / "n.npz"), "junk.png")
+    _refused(capsys, _observe(tmp_path / "none.png", prior, tmp_path / "n.npz"), "none.png")
+    _refused(capsys, _observe(photo, str(junk), tmp_path / "n.npz"), "junk.png")
+    _refused(capsys, _observe(photo, "nobody", tmp_path / "n.npz"), "nobody")
+    _refused(capsys, ["reconstruct", junk, "--prior", prior], "junk.png")
+    _refused(capsys, ["reconstruct", photo, "--prior", prior], "--operator")
+    argv = ["reconstruct", photo, "--prior", prior, "--operator", "fourier", "--ratio", "0.3"]
+    _refused(capsys, argv, "iagan observe")
+    argv = ["reconstruct", photo, "--prior", prior, "--operator", "denoise"]
+    _refused(capsys, argv, "--crop LEFT,TOP,32")
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    observed, photo, prior, tmp_path, capsys
+):
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    start = ["reconstruct", observed, "--prior", prior]
+    _refused(capsys, [*start, "-o", blocker / "out.png"], "Cannot write")
+    _refused(capsys, [*start, "-o", tmp_path / "out.jpg"], ".png")
+    _refused(capsys, [*start, "--method", "csgm", "--method", "naive", "-o", "x.png"], "folder")
+    _refused(capsys, _observe(photo, prior, blocker / "y.npz"), "Cannot write")
+
+
+def test_ctrl_c_keeps_what_is_finished(observed, prior, tmp_path, capsys, monkeypatch):
+    """The second method is interrupted; the first one's picture stays, nothing half-written."""
+    from iagan.cli import progress
+
+    def interrupt(self, event):
+        if event.phase == "iagan":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.ProgressBar, "__call__", interrupt)
+    out = tmp_path / "out"
+    argv = ["reconstruct", str(observed), "--prior", prior, "--method", "csgm", "--method", "iagan"]
+    assert main([*argv, *QUICK, "-o", str(out)]) == 130
+    assert [path.name for path in out.iterdir()] == ["y_csgm.png"]
+    assert "kept" in capsys.readouterr().err

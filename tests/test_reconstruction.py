@@ -1,0 +1,261 @@
+"""The methods, against closed forms; and that neither batch nor order of work changes a result."""
+
+import math
+
+import pytest
+import torch
+
+import iagan
+from iagan.errors import SettingError, ShapeError
+from iagan.operators import (
+    BicubicDownsample,
+    Gaussian,
+    Identity,
+    Inpaint,
+    SubsampledFourier,
+    UniformBlur,
+)
+from iagan.reconstruction import adapt
+from iagan.reconstruction.presets import paper_settings
+from toys import SHAPE, images, linear_generator, nonlinear_generator
+
+QUICK = {"csgm_steps": 12, "steps": 6}
+OPERATORS = [
+    BicubicDownsample(SHAPE, scale=4),
+    SubsampledFourier.random(SHAPE, 0.3, seed=0),
+    Gaussian.from_ratio(SHAPE, 0.2, seed=0),
+    Inpaint.random(SHAPE, 0.5, seed=0),
+    UniformBlur(SHAPE, size=5),
+    Identity(SHAPE),
+]
+ids = [type(operator).__name__ for operator in OPERATORS]
+
+
+def observe(count=1, operator=None, noise_std=0.0):
+    rng = torch.Generator().manual_seed(3)
+    return iagan.observe(images(count), operator or OPERATORS[0], noise_std, rng)
+
+
+def test_csgm_reaches_the_least_squares_latent_of_a_linear_generator():
+    """Independent: the normal equations of y = A B z, solved by lstsq."""
+    generator, basis = linear_generator()
+    operator = Gaussian.from_ratio(SHAPE, 0.05, seed=1)
+    observation = iagan.observe(images(2), operator)
+    result = iagan.reconstruct(observation, generator, "csgm", csgm_steps=1500, restarts=2)
+    dense = operator(basis.T.reshape(4, *SHAPE)).T
+    z = torch.linalg.lstsq(dense, observation.y.double().T).solution.T
+    torch.testing.assert_close(result.latent.double(), z, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=ids)
+def test_back_projection_fits_y_and_changes_only_what_was_measured(operator):
+    """Eq. 9: A x_bp = y, and the step lies in the row space (orthogonal to the null space)."""
+    observation = observe(2, operator)
+    guess = images(2, seed=9)
+    moved = iagan.back_project(guess, observation)
+    gap = (operator(moved) - observation.y).abs().max()
+    assert gap < 1e-5, "y is kept in single precision"
+    step = moved - guess
+    torch.testing.assert_close(operator.pinv(operator(step)), step, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=ids)
+def test_every_method_runs_on_every_operator_and_reports_its_residual(operator):
+    observation = observe(2, operator)
+    generator = nonlinear_generator()
+    prior_methods = [name for name in iagan.METHODS if name != "dip"]
+    for result in iagan.reconstruct_all(observation, generator, prior_methods, **QUICK):
+        assert result.image.shape == (2, *SHAPE)
+        residual = operator(result.image.double()) - observation.y.to(
+            torch.complex128 if observation.y.is_complex() else torch.float64
+        )
+        expected = torch.stack([torch.linalg.vector_norm(row) for row in residual])
+        torch.testing.assert_close(result.residual.double(), expected, rtol=1e-5, atol=1e-6)
+        if result.settings.method.endswith("-bp"):
+            assert result.relative_residual.max() < 1e-5
+
+
+@pytest.mark.parametrize("method", ["csgm", "csgm-bp", "iagan", "iagan-bp"])
+def test_a_result_does_not_depend_on_the_batch(method):
+    """Three at once, in batches of two, and each alone."""
+    generator = nonlinear_generator()
+    observation = observe(3, noise_std=0.02)
+    options = {**QUICK, "restarts": 2}
+    together = iagan.reconstruct(observation, generator, method, **options)
+    split = iagan.reconstruct(observation, generator, method, batch_size=2, **options)
+    alone = [
+        iagan.reconstruct(observation[i : i + 1], generator, method, **options) for i in range(3)
+    ]
+    torch.testing.assert_close(split.image, together.image, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        torch.cat([result.image for result in alone]), together.image, rtol=0, atol=1e-9
+    )
+    torch.testing.assert_close(
+        torch.cat([result.trace for result in alone]), together.trace, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_dip_does_not_depend_on_the_batch_and_fits_better_with_more_steps():
+    operator = Identity((3, 32, 32))
+    truth = torch.nn.functional.interpolate(images(2), size=(32, 32), mode="bilinear").float()
+    observation = iagan.observe(truth, operator)
+    few, many = (iagan.reconstruct(observation, method="dip", steps=n) for n in (1, 6))
+    assert (many.residual < few.residual).all()
+    alone = [
+        iagan.reconstruct(observation[i : i + 1], method="dip", steps=1, seed=0) for i in range(2)
+    ]
+    torch.testing.assert_close(
+        torch.cat([result.image for result in alone]), few.image, rtol=0, atol=1e-4
+    )
+
+
+def test_weights_an_image_give_the_same_one_by_one_and_all_together():
+    """The CPU's loop against the GPU's vmap, values and gradients."""
+    generator = nonlinear_generator()
+    rng = torch.Generator().manual_seed(0)
+    theta = {
+        name: torch.stack([value + 0.1 * i for i in range(3)]).requires_grad_()
+        for name, value in generator.parameters().items()
+    }
+    z = torch.rand(3, 6, generator=rng, dtype=torch.float64)
+    loop = adapt.one_by_one(generator, theta, z)
+    batched = adapt.all_together(generator, theta, z)
+    torch.testing.assert_close(loop, batched)
+    by_loop, by_vmap = (
+        torch.autograd.grad(x.square().sum(), theta.values()) for x in (loop, batched)
+    )
+    for a, b in zip(by_loop, by_vmap, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_image_adaptation_fits_better_than_the_range_of_the_generator():
+    observation = observe(2)
+    csgm, iagan_ = iagan.reconstruct_all(
+        observation, nonlinear_generator(), ["csgm", "iagan"], csgm_steps=150, steps=60
+    )
+    assert (iagan_.residual < csgm.residual).all()
+    assert iagan_.trace.shape == (2, 151 + 61)
+    torch.testing.assert_close(iagan_.trace[:, :151], csgm.trace)
+
+
+def test_methods_that_share_csgm_run_it_once():
+    done = []
+    observation = observe()
+    list(
+        iagan.reconstruct_all(
+            observation,
+            nonlinear_generator(),
+            ["csgm", "csgm-bp", "iagan", "iagan-bp"],
+            on_progress=lambda progress: done.append(progress.phase),
+            **QUICK,
+        )
+    )
+    assert done.count("csgm") == QUICK["csgm_steps"] + 1
+    assert done.count("iagan") == QUICK["steps"] + 1
+
+
+def test_more_restarts_only_add_starts():
+    observation = observe(2)
+    one, four = (
+        iagan.reconstruct(observation, nonlinear_generator(), "csgm", csgm_steps=12, restarts=k)
+        for k in (1, 4)
+    )
+    assert (four.residual <= one.residual + 1e-12).all()
+    seeded = iagan.reconstruct(
+        observation, nonlinear_generator(), "csgm", csgm_steps=12, seed=[0, 5]
+    )
+    torch.testing.assert_close(seeded.image[0], one.image[0], rtol=0, atol=1e-9)
+    assert not torch.allclose(seeded.image[1], one.image[1])
+
+
+def test_the_callers_generator_is_not_changed():
+    generator = nonlinear_generator()
+    before = {name: value.clone() for name, value in generator.parameters().items()}
+    iagan.reconstruct(observe(), generator, "iagan", **QUICK)
+    for name, value in generator.parameters().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_a_nan_while_optimizing_is_survived_and_said(caplog):
+    """A generator that gives NaN outside |z| < 1: z walks there at the paper's rate."""
+    generator = nonlinear_generator()
+    forward = generator.module.forward
+
+    def brittle(z):
+        return forward(z) + torch.where(z.abs().amax(1) > 1.05, torch.nan, 0.0)[:, None, None, None]
+
+    generator.module.forward = brittle
+    result = iagan.reconstruct(observe(), generator, "csgm", csgm_steps=80)
+    assert torch.isnan(result.trace).any(), "the test's generator must break"
+    assert torch.isfinite(result.image).all()
+    assert "best iterate" in result.messages[0]
+    assert "best iterate" in caplog.text
+
+
+def test_the_default_method_follows_the_noise():
+    clean = iagan.reconstruct(observe(), nonlinear_generator(), **QUICK)
+    noisy = iagan.reconstruct(observe(noise_std=0.1), nonlinear_generator(), **QUICK)
+    assert (clean.settings.method, noisy.settings.method) == ("iagan-bp", "iagan")
+    assert noisy.noise_floor == pytest.approx(0.1 * math.sqrt(3 * 4 * 4))
+
+
+def test_back_projection_under_noise_is_done_and_warned_of():
+    """The warning's number is the root mean square of A†e, here by the dense pseudo-inverse."""
+    operator = UniformBlur(SHAPE, size=5)
+    observation = observe(operator=operator, noise_std=10 / 255)
+    result = iagan.reconstruct(observation, nonlinear_generator(), "csgm-bp", **QUICK)
+    assert result.relative_residual.max() < 1e-5
+    basis = torch.eye(operator.n, dtype=torch.float64).reshape(-1, *SHAPE)
+    dagger = torch.linalg.pinv(operator(basis).flatten(1).T, rtol=1e-10)
+    expected = 10 / 255 * math.sqrt(float(dagger.square().sum()) / operator.n)
+    assert f"{expected:.3g}" in result.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("operator", "noise", "architecture", "expected"),
+    [
+        (OPERATORS[0], 0, "began", (1600, 500, 1e-4, 1e-4)),
+        (OPERATORS[0], 10, "began", (1600, 250, 1e-4, 1e-4)),
+        (OPERATORS[1], 10, "began", (1600, 300, 1e-4, 1e-4)),
+        (OPERATORS[2], 0, "began", (1600, 600, 1e-4, 1e-4)),
+        (OPERATORS[4], 10, "began", (1600, 250, 1e-4, 1e-4)),
+        (OPERATORS[0], 0, "pggan", (1800, 300, 1e-4, 1e-3)),
+        (OPERATORS[1], 10, "pggan", (1800, 250, 1e-4, 1e-3)),
+    ],
+)
+def test_presets_are_the_papers(operator, noise, architecture, expected):
+    """arXiv 1906.05284, Experiments: iterations and rates; half of them with noise."""
+    settings = paper_settings("iagan", observe(1, operator, noise / 255), architecture)
+    found = (settings.csgm_steps, settings.steps, settings.latent_rate, settings.weight_rate)
+    assert found == expected
+    assert settings.csgm_rate == 0.1
+
+
+def test_dip_takes_a_quarter_of_its_iterations_under_noise():
+    clean = paper_settings("dip", observe(), "custom")
+    noisy = paper_settings("dip", observe(noise_std=0.1), "custom")
+    assert noisy.steps * 4 == clean.steps == 2000
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"method": "magic"}, SettingError, "csgm-bp"),
+        ({"prior": None}, SettingError, "needs a prior"),
+        ({"csgm_steps": -1}, SettingError, "csgm_steps"),
+        ({"restarts": 0}, SettingError, "restarts"),
+        ({"seed": [1, 2]}, SettingError, "one an image"),
+        ({"seed": -1}, SettingError, "seeds"),
+        ({"batch_size": 0}, SettingError, "batch_size"),
+        ({"prior": "wrong size"}, ShapeError, "Build the operator"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(options, error, words):
+    prior = options.pop("prior", nonlinear_generator())
+    observation = observe()
+    if prior == "wrong size":
+        prior = nonlinear_generator()
+        observation = iagan.observe(images(1)[..., :8, :8], BicubicDownsample((3, 8, 8), scale=2))
+    with pytest.raises(error, match=words) as caught:
+        iagan.reconstruct(observation, prior, **{"method": "csgm", **options})
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,41 @@
+"""Small generators with which a reconstruction takes milliseconds."""
+
+import torch
+from torch import nn
+
+from iagan import Generator, LatentLaw, Metadata
+
+SHAPE = (3, 16, 16)
+
+
+def nonlinear_generator(dtype: torch.dtype = torch.float64, seed: int = 0) -> Generator:
+    """6 latents → 3×16×16, with convolutions and an ELU, as real generators have."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = nn.Sequential(
+            nn.Linear(6, 8 * 16),
+            nn.Unflatten(1, (8, 4, 4)),
+            nn.Upsample(scale_factor=4),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(8, 3, 3, padding=1),
+            nn.Tanh(),
+        )
+    return Generator(module.to(dtype), LatentLaw("uniform", (6,)), (-1.0, 1.0))
+
+
+def linear_generator(seed: int = 0) -> tuple[Generator, torch.Tensor]:
+    """G(z) = B z reshaped, and the matrix B: everything about it has a closed form."""
+    basis = torch.randn(768, 4, generator=torch.Generator().manual_seed(seed)).double() / 20
+    layer = nn.Linear(4, 768, bias=False).double()
+    layer.weight.data.copy_(basis)
+    module = nn.Sequential(layer, nn.Unflatten(1, SHAPE))
+    law = LatentLaw("normal", (4,))
+    return Generator(module, law, (0.0, 1.0), Metadata(name="linear")), basis
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    """Smooth random images in [0, 1], `(count, 3, 16, 16)`, float64."""
+    rng = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 4, 4, generator=rng, dtype=torch.float64)
+    return torch.nn.functional.interpolate(coarse, size=SHAPE[1:], mode="bilinear")
