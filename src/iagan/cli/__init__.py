@@ -14,6 +14,7 @@ COMMANDS = {
     "observe": "simulate a measurement y = A x + e of a photograph",
     "reconstruct": "recover photographs from measurements, or from bad photographs",
     "measure": "compare images with the true one: PSNR, SSIM, LPIPS",
+    "reproduce": "rerun the paper's tables, ours beside theirs",
     "priors": "list the priors that are known by name",
     "demo": "recover an astronaut's face, with scores and a picture",
 }

@@ -1,0 +1,1 @@
+"""The paper's experiments, rerun: settings as data, resumable records, tables."""

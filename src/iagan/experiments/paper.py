@@ -1,0 +1,99 @@
+"""The experiments of arXiv 1906.05284 as data, and the numbers that it reports.
+
+Iterations and learning rates are in `iagan.reconstruction.presets`.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses as dc
+from importlib import resources
+
+from iagan.operators import BicubicDownsample, LinearOperator, SubsampledFourier, UniformBlur
+
+MASK_SEED = 0
+"""Of the Fourier masks: one mask a ratio, shared by all images, as in Figure 4."""
+
+
+@dc.dataclass(frozen=True)
+class Setting:
+    """One column of a table: what was measured.
+
+    **Arguments:**
+    - `name`: as in the paper's tables here: `"sr-4"`, `"fourier-0.3"`, `"deblur-u9"`.
+    - `operator`: a key of `iagan.operators.OPERATORS`.
+    - `amount`: scale, ratio or size of the kernel.
+    - `noise_255`: standard deviation of the noise, /255.
+    - `shift`: pixels of an aligned photograph by which the crop is moved down.
+    """
+
+    name: str
+    operator: str
+    amount: float
+    noise_255: float
+    shift: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name and noise: what records and tables call it."""
+        return f"{self.name}-noise{self.noise_255:g}" if self.noise_255 else self.name
+
+    def build(self, image_shape: tuple[int, int, int]) -> LinearOperator:
+        """The operator for images of this shape."""
+        if self.operator == "bicubic":
+            return BicubicDownsample(image_shape, scale=int(self.amount))
+        if self.operator == "blur":
+            return UniformBlur(image_shape, size=int(self.amount))
+        return SubsampledFourier.random(image_shape, self.amount, MASK_SEED)
+
+
+@dc.dataclass(frozen=True)
+class Experiment:
+    """One table: its title, settings and methods."""
+
+    title: str
+    settings: tuple[Setting, ...]
+    methods: tuple[str, ...]
+
+
+_NOISY = ("naive", "dip", "csgm", "iagan")
+_CLEAN = ("naive", "dip", "csgm", "csgm-bp", "iagan", "iagan-bp")
+
+EXPERIMENTS = {
+    "table1": Experiment(
+        "Compressed sensing with subsampled Fourier measurements, noise 10/255",
+        (Setting("fourier-0.3", "fourier", 0.3, 10), Setting("fourier-0.5", "fourier", 0.5, 10)),
+        _NOISY,
+    ),
+    "table2": Experiment(
+        "Super-resolution with bicubic downscaling, no noise",
+        (Setting("sr-4", "bicubic", 4, 0), Setting("sr-8", "bicubic", 8, 0)),
+        _CLEAN,
+    ),
+    "table3": Experiment(
+        "Super-resolution with bicubic downscaling, noise 10/255",
+        (Setting("sr-4", "bicubic", 4, 10), Setting("sr-8", "bicubic", 8, 10)),
+        _NOISY,
+    ),
+    "table4": Experiment(
+        "Deblurring with a 9×9 uniform filter, noise 10/255",
+        (Setting("deblur-u9", "blur", 9, 10),),
+        _NOISY,
+    ),
+    "misaligned": Experiment(
+        "Super-resolution ×4 of vertically shifted images, no noise (Figure 7)",
+        (Setting("sr-4-shifted", "bicubic", 4, 0, shift=6),),
+        ("naive", "csgm", "iagan"),
+    ),
+}
+"""The tables of the paper at the scales of its CelebA rows."""
+
+
+def published(setting: Setting, method: str, dataset: str = "celeba") -> tuple[float, float] | None:
+    """What the paper reports: PSNR in dB and LPIPS, or None where it has no such entry."""
+    text = (resources.files("iagan") / "data" / "paper_tables.csv").read_text()
+    for row in csv.DictReader(text.splitlines()):
+        found = (row["dataset"], row["setting"], float(row["noise_255"]), row["method"])
+        if found == (dataset, setting.name, setting.noise_255, method):
+            return float(row["psnr_db"]), float(row["lpips"])
+    return None
