@@ -1,0 +1,70 @@
+"""The generator of BEGAN (Berthelot, Schumm, Metz 2017, arXiv 1703.10717)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iagan.generators.settings import check_choice, check_count
+from iagan.types import Image, Latent
+
+_OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "linear": lambda x: x,
+    "elu": F.elu,
+}
+_SIDE = 8
+"""Side of the feature map that the latent becomes."""
+
+
+class Began(nn.Module):
+    r"""z → Linear → $n \times 8 \times 8$ → two 3×3 convolutions a resolution → RGB.
+
+    ELU follows each convolution but the last, and not the linear layer; between resolutions the
+    features are enlarged ×2 by repeating pixels. All convolutions have $n$ channels.
+
+    **Arguments:**
+    - `channels`: n, 64 or 128 in the published networks.
+    - `size`: side of the images: 32, 64, 128 or 256.
+    - `latent`: length of z.
+    - `output`: what follows the last convolution: `"tanh"`, `"linear"` (nothing), or `"elu"`, which
+      only carpedm20's PyTorch version has.
+
+    **Shapes:** `(batch, latent)` → `(batch, 3, size, size)`, meant to lie in [-1, 1].
+    **Raises:** `SettingError` for a size or output that is not listed.
+    """
+
+    def __init__(
+        self, channels: int = 64, size: int = 64, latent: int = 64, output: str = "tanh"
+    ) -> None:
+        super().__init__()
+        check_count("Began", "channels", channels, 4096)
+        check_count("Began", "latent", latent, 65536)
+        check_choice("Began", "output", output, tuple(_OUTPUTS))
+        check_choice("Began", "size", size, (32, 64, 128, 256))
+        self.settings: dict[str, Any] = {
+            "channels": channels,
+            "size": size,
+            "latent": latent,
+            "output": output,
+        }
+        resolutions = (size // _SIDE).bit_length()
+        self.linear = nn.Linear(latent, channels * _SIDE**2)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * resolutions)
+        )
+        self.rgb = nn.Conv2d(channels, 3, 3, padding=1)
+        self._output = output
+
+    def forward(self, z: Latent) -> Image:
+        """G(z), in [-1, 1] only as far as `output` sees to it."""
+        x = self.linear(z).unflatten(1, (-1, _SIDE, _SIDE))
+        for index, conv in enumerate(self.convs):
+            if index > 0 and index % 2 == 0:
+                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = F.elu(conv(x))
+        return _OUTPUTS[self._output](self.rgb(x))

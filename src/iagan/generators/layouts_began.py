@@ -1,0 +1,141 @@
+"""The layouts in which BEGAN generators are published; all are `iagan.generators.began.Began`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+from torch import Tensor
+
+from iagan.generators.layouts import CELEBA_CROP, Layout
+from iagan.generators.reading import Tensors
+
+_NO_LICENCE = "none stated by its repository"
+
+
+def _pairs(modules: list[str], weight: str = "weight", bias: str = "bias") -> dict[str, str]:
+    """Their modules, from the linear layer to the last convolution, → our parameters' names."""
+    ours = ["linear", *(f"convs.{i}" for i in range(len(modules) - 2)), "rgb"]
+    names = {}
+    for theirs, mine in zip(modules, ours, strict=True):
+        names[f"{theirs}{weight}"] = f"{mine}.weight"
+        names[f"{theirs}{bias}"] = f"{mine}.bias"
+    return names
+
+
+def _torch_pairs(modules: list[str]) -> dict[str, str]:
+    return _pairs(modules, ".weight", ".bias")
+
+
+def _settings(output: str | Callable[[int], str]) -> Callable[[Tensors], dict[str, Any]]:
+    def settings(tensors: Tensors) -> dict[str, Any]:
+        convolutions = sum(name.startswith("convs.") for name in tensors) // 2
+        size = 8 * 2 ** (convolutions // 2 - 1)
+        return {
+            "channels": tensors["rgb.weight"].shape[1],
+            "size": size,
+            "latent": tensors["linear.weight"].shape[1],
+            "output": output if isinstance(output, str) else output(size),
+        }
+
+    return settings
+
+
+def _anantzoid(keys: Collection[str]) -> dict[str, str]:
+    large = any(key.startswith(("l10.", "l11.")) for key in keys)
+    numbers = [*range(9), *([10, 11] if large else []), 9]
+    return _torch_pairs([f"l{number}" for number in numbers])
+
+
+def _sunshineatnoon(keys: Collection[str]) -> dict[str, str]:
+    groups = 5 if any(key.startswith("deconv5.") for key in keys) else 4
+    convs = [f"deconv{group}.{i}" for group in range(1, groups + 1) for i in (0, 2)]
+    return _torch_pairs(["embed1", *convs, f"deconv{groups}.4"])
+
+
+def _resolutions(convolutions: int) -> int:
+    """How many, from how many convolutions; four (64 px) to describe the layout when unsure."""
+    return (convolutions - 1) // 2 if 5 <= convolutions <= 13 else 4
+
+
+def _carpedm20(keys: Collection[str]) -> dict[str, str]:
+    count = _resolutions(sum(re.fullmatch(r"conv\.\d+\.weight", key) is not None for key in keys))
+    # conv, ELU, conv, ELU, Up: the sequence's indices step by five a resolution.
+    convs = [f"conv.{5 * level + i}" for level in range(count) for i in (0, 2)]
+    return _torch_pairs(["fc", *convs, f"conv.{5 * count - 1}"])
+
+
+_TF_VARIABLE = re.compile(
+    r"(?:.*/)?G/(fully_connected|conv(?:2d)?)(_\d+)?/(weights?|kernel|bias(?:es)?)(?::0)?",
+    re.IGNORECASE,
+)
+
+
+def _tf_canonical(key: str) -> str:
+    """TF-Slim's `G/Conv_3/weights` or tf.layers' `G/conv2d_3/kernel:0` → `G/conv2d_3/weights`."""
+    match = _TF_VARIABLE.fullmatch(key)
+    if match is None:
+        return key
+    module, number, kind = match.groups()
+    module = "fully_connected" if module.lower().startswith("f") else "conv2d"
+    return f"G/{module}{number or ''}/{'biases' if kind.startswith('b') else 'weights'}"
+
+
+def _carpedm20_tf(keys: Collection[str]) -> dict[str, str]:
+    found = sum(re.fullmatch(r"G/conv2d(_\d+)?/weights", key) is not None for key in keys)
+    convs = [f"G/conv2d_{i}" for i in range(1, 2 * _resolutions(found) + 1)]
+    return _pairs(["G/fully_connected", "G/conv2d", *convs], "/weights", "/biases")
+
+
+def _tf_arrange(key: str, tensor: Tensor) -> Tensor:
+    """HWIO → OIHW; a matrix transposed.
+
+    The linear layer's outputs are read as channel, row, column: the program's order on a GPU, where
+    the published networks were trained. Trained on a CPU, they are row, column, channel, which the
+    file does not tell.
+    """
+    if not key.endswith("weights"):
+        return tensor
+    return tensor.T if tensor.ndim == 2 else tensor.permute(3, 2, 0, 1)
+
+
+BEGAN_LAYOUTS = (
+    Layout(
+        name="anantzoid/BEGAN-pytorch",
+        source="https://github.com/anantzoid/BEGAN-pytorch",
+        licence=_NO_LICENCE,
+        architecture="began",
+        names=_anantzoid,
+        settings=_settings("tanh"),
+        crop={64: CELEBA_CROP},
+    ),
+    Layout(
+        name="sunshineatnoon/Paper-Implementations",
+        source="https://github.com/sunshineatnoon/Paper-Implementations",
+        licence=_NO_LICENCE,
+        architecture="began",
+        names=_sunshineatnoon,
+        settings=_settings(lambda size: "tanh" if size == 64 else "linear"),
+        crop={64: CELEBA_CROP},
+    ),
+    Layout(
+        name="carpedm20/BEGAN-pytorch",
+        source="https://github.com/carpedm20/BEGAN-pytorch",
+        licence="unknown",
+        architecture="began",
+        names=_carpedm20,
+        settings=_settings("elu"),
+    ),
+    Layout(
+        name="carpedm20/BEGAN-tensorflow",
+        source="https://github.com/carpedm20/BEGAN-tensorflow",
+        licence="unknown",
+        architecture="began",
+        names=_carpedm20_tf,
+        settings=_settings("linear"),
+        canonical=_tf_canonical,
+        arrange=_tf_arrange,
+        extras=True,
+    ),
+)

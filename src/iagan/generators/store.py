@@ -1,0 +1,136 @@
+"""Priors in the project's own format: safetensors whose metadata say everything else."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from iagan.errors import CheckpointError, IaganError, SettingError
+from iagan.files import write_atomically
+from iagan.generators.base import Generator, LatentLaw, Metadata
+from iagan.generators.layouts import NETWORKS, assemble
+from iagan.generators.reading import Tensors
+from iagan.images import Crop
+
+FORMAT = "iagan-prior"
+VERSION = "1"
+_TEXTS = ("name", "architecture", "licence", "source")
+
+
+def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
+    """Write a BEGAN or PGGAN generator as safetensors, to be read by `load_prior`.
+
+    The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture`, `licence`,
+    `source`, and as JSON `settings` (of the network's constructor), `value_range`, `latent` (law
+    and shape) and `crop`. Weights keep their precision; `load_prior` makes them float32.
+
+    **Raises:** `SettingError` for other networks; `OutputError` when the file cannot be written.
+    """
+    module, metadata = generator.module, generator.metadata
+    kinds = [name for name, network in NETWORKS.items() if type(module) is network]
+    if not kinds:
+        raise SettingError(
+            f"save_prior writes the networks {', '.join(NETWORKS)}; got {type(module).__name__}. "
+            "Keep its state_dict() yourself and wrap it with iagan.Generator again."
+        )
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": metadata.name,
+        "architecture": kinds[0],
+        "licence": metadata.licence,
+        "source": metadata.source,
+        "settings": json.dumps(module.settings),
+        "value_range": json.dumps(generator.value_range),
+        "latent": json.dumps(dc.asdict(generator.latent)),
+        "crop": json.dumps(metadata.crop and dc.asdict(metadata.crop)),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in module.named_parameters()}
+    write_atomically(path, lambda stream: stream.write(save(weights, header)))
+
+
+def load_stored(path: Path) -> Generator:
+    """The generator that `save_prior` wrote.
+
+    **Raises:** `CheckpointError` when the file is truncated, is another program's, or its metadata
+    and weights disagree.
+    """
+    header, tensors = _read(path)
+    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} wants the metadata format {FORMAT!r} and version {VERSION!r}; got "
+            f"{header.get('format')!r} and {header.get('version')!r}. Load the original checkpoint "
+            "and write it with iagan.save_prior."
+        )
+    texts = {key: _text(header, key, path) for key in _TEXTS}
+    if texts["architecture"] not in NETWORKS:
+        raise CheckpointError(
+            f"{path} wants architecture {' or '.join(NETWORKS)}; got {texts['architecture']!r}."
+        )
+    settings, latent, crop = (
+        _parsed(header, key, dict, path) for key in ("settings", "latent", "crop")
+    )
+    network = assemble(texts["architecture"], settings, tensors, path)
+    try:
+        low, high = _parsed(header, "value_range", list, path)
+        return Generator(
+            network,
+            LatentLaw(latent["law"], tuple(latent["shape"])),
+            (float(low), float(high)),
+            Metadata(**texts, crop=crop and _crop(**crop)),
+        )
+    except (IaganError, TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} has metadata that do not fit its weights: {str(error).splitlines()[0]} "
+            "Write it again with iagan.save_prior."
+        ) from error
+
+
+def _crop(photo_size: list[int], center: list[int], side: int) -> Crop:
+    width, height = photo_size
+    x, y = center
+    if not all(type(number) is int and number > 0 for number in (width, height, x, y, side)):
+        raise ValueError("crop wants positive whole pixels.")
+    return Crop((width, height), (x, y), side)
+
+
+def _read(path: Path) -> tuple[Mapping[str, str], Tensors]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            names = list(stream.keys())
+            return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or broken: it begins as a safetensors file, but reading it "
+            f"failed: {(str(error).splitlines() or [''])[0][:120]} Fetch the file again."
+        ) from error
+
+
+def _text(header: Mapping[str, str], key: str, path: Path) -> str:
+    if key not in header:
+        raise CheckpointError(
+            f"{path} lacks {key!r} in its metadata. Write it again with iagan.save_prior."
+        )
+    return header[key]
+
+
+def _parsed(header: Mapping[str, str], key: str, kind: type, path: Path) -> Any:
+    """The JSON under `key`; null is admitted for the crop alone."""
+    text = _text(header, key, path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    if isinstance(value, kind) or (key == "crop" and value is None):
+        return value
+    raise CheckpointError(
+        f"{path} wants a JSON {'object' if kind is dict else 'list'} as its metadata's {key!r}; "
+        f"got {text[:80]!r}. Write it again with iagan.save_prior."
+    )
