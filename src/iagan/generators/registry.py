@@ -73,12 +73,13 @@ def load_prior(name_or_path: str | os.PathLike[str]) -> Generator:
             f"The prior {prior.name!r} is not part of the package. Fetch {prior.file} from "
             f"{prior.source} (licence: {prior.licence}) and give its path instead of the name."
         )
-    path = Path(name_or_path).expanduser()
+    given = os.fspath(name_or_path)
+    path = Path(given).expanduser()
     if path.exists():
         return load_checkpoint(path)
-    if len(path.parts) == 1 and not path.suffix:
+    if path.name == given and not path.suffix:
         raise SettingError(
-            f"No prior is called {str(name_or_path)!r}. Known are {', '.join(PRIORS)}; "
+            f"No prior is called {given!r}. Known are {', '.join(PRIORS)}; "
             "or give the path of a checkpoint."
         )
     raise FileError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from iagan.errors import ShapeError
@@ -65,7 +66,7 @@ class SkipNet(nn.Module):
         self.rgb = nn.Conv2d(channels, outputs, 1)
         self._upsample = upsample
 
-    def forward(self, u: Image) -> Image:
+    def forward(self, u: Float[Tensor, "batch inputs height width"]) -> Image:
         """The image in [0, 1] that the weights make of the fixed input u."""
         if min(u.shape[-2:]) <= 2 ** len(self.down):
             raise ShapeError(

@@ -35,7 +35,7 @@ class PickledDtype:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = state[1]
 
-    def resolve(self) -> np.dtype[Any]:
+    def resolve(self) -> np.dtype:
         """The dtype, of plain numbers only. Raises ValueError for any other."""
         if not (isinstance(self.code, str) and re.fullmatch("f[248]|[iu][1248]|b1", self.code)):
             raise ValueError(f"an array of type {self.code!r}; only plain numbers are read")
@@ -55,7 +55,7 @@ class PickledArray:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, self.shape, self.dtype, self.fortran, self.data = state
 
-    def resolve(self) -> np.ndarray[Any, Any]:
+    def resolve(self) -> np.ndarray:
         """The array, a copy in native byte order. Raises ValueError when its parts disagree."""
         data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         if not isinstance(self.dtype, PickledDtype) or not isinstance(data, (bytes, bytearray)):

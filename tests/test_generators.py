@@ -1,0 +1,129 @@
+"""Generator: a network as a prior, in [0, 1], never changed; names of priors."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from iagan.errors import FileError, IaganError, SettingError, ShapeError
+from iagan.generators import (
+    PRIORS,
+    Generator,
+    LatentLaw,
+    available_priors,
+    load_prior,
+    save_prior,
+)
+
+
+def _module():
+    return nn.Sequential(nn.Linear(4, 48), nn.Dropout(0.5), nn.Unflatten(1, (3, 4, 4)))
+
+
+def test_images_are_mapped_from_the_value_range_without_clamping():
+    network = _module()
+    generator = Generator(network, LatentLaw("normal", (4,)), (-2.0, 6.0))
+    z = torch.randn(5, 4)
+    expected = (network.eval()(z) + 2) / 8
+    torch.testing.assert_close(generator(z), expected)
+    assert generator.image_shape == (3, 4, 4)
+
+
+def test_the_callers_network_is_copied():
+    """Values in, values out: neither its mode nor its gradients change, nor can it change ours."""
+    network = _module()
+    generator = Generator(network, LatentLaw("normal", (4,)))
+    before = generator(torch.ones(1, 4))
+    assert network.training
+    assert network[0].weight.requires_grad
+    network[0].weight.data.zero_()
+    torch.testing.assert_close(generator(torch.ones(1, 4)), before)
+
+
+def test_synthesize_uses_the_given_weights_and_differentiates_them():
+    generator = Generator(_module(), LatentLaw("normal", (4,)))
+    z = torch.randn(2, 4)
+    theta = generator.parameters()
+    torch.testing.assert_close(generator.synthesize(theta, z), generator(z))
+    theta = {name: torch.zeros_like(value).requires_grad_() for name, value in theta.items()}
+    x = generator.synthesize(theta, z)
+    torch.testing.assert_close(x, torch.full((2, 3, 4, 4), 0.5))
+    x.sum().backward()
+    assert theta["0.bias"].grad.abs().sum() > 0
+    assert generator.parameters()["0.bias"].abs().sum() > 0
+
+
+def test_to_gives_a_copy_in_another_precision():
+    generator = Generator(_module(), LatentLaw("normal", (4,)))
+    double = generator.to("cpu", torch.float64)
+    assert double(torch.ones(1, 4, dtype=torch.float64)).dtype == torch.float64
+    assert generator(torch.ones(1, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("law", "mean", "std"), [("uniform", 0, 3**-0.5), ("normal", 0, 1)])
+def test_latents_follow_their_law_and_seed(law, mean, std):
+    law = LatentLaw(law, (50, 2))
+    z = law.sample(200, torch.Generator().manual_seed(3))
+    assert z.shape == (200, 50, 2)
+    assert abs(z.mean() - mean) < 0.03
+    assert abs(z.std() - std) < 0.03
+    torch.testing.assert_close(z, law.sample(200, torch.Generator().manual_seed(3)))
+    if law.law == "uniform":
+        assert -1 <= z.min() < -0.99
+        assert 0.99 < z.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: Generator(_module(), LatentLaw("normal", (5,))), ShapeError),
+        (lambda: Generator(nn.Linear(4, 4), LatentLaw("normal", (4,))), ShapeError),
+        (lambda: Generator(_module(), LatentLaw("normal", (4,)), (1.0, -1.0)), SettingError),
+        (lambda: save_prior(Generator(_module(), LatentLaw("normal", (4,))), "x"), SettingError),
+    ],
+    ids=["latent-shape", "no-image", "value-range", "save-custom"],
+)
+def test_what_is_no_generator_is_refused_in_one_line(make, error):
+    with pytest.raises(error) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+def test_known_priors_say_their_licence_and_are_plain_data():
+    assert [prior.name for prior in available_priors()] == list(PRIORS)
+    for prior in available_priors():
+        assert prior.licence
+        assert prior.source.startswith("https://")
+        assert prior.architecture in ("began", "pggan")
+        assert "\n" not in prior.in_words()
+        assert prior.name in prior.in_words()
+
+
+def test_priors_are_listed_by_unique_names():
+    """A name twice in priors.json would hide one of the two."""
+    from importlib.resources import files
+
+    entries = json.loads((files("iagan") / "data" / "priors.json").read_text("utf-8"))
+    assert len(entries) == len(PRIORS)
+
+
+def test_a_known_prior_that_is_not_here_says_what_to_fetch():
+    with pytest.raises(IaganError, match=r"Fetch karras2018iclr.*give its path") as caught:
+        load_prior("pggan-1024-nvidia")
+    assert "CC BY-NC 4.0" in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(SettingError, match=r"'fases'.*began-64-anantzoid"):
+        load_prior("fases")
+
+
+@pytest.mark.parametrize("path", ["nowhere.pth", "no/where", "./fases"])
+def test_a_path_that_is_not_there_is_a_file_error(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError, match="No checkpoint at"):
+        load_prior(path)
