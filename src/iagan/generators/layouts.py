@@ -172,7 +172,14 @@ def assemble(
         with torch.device("meta"):
             network = NETWORKS[architecture](**settings)
     except (IaganError, TypeError) as error:
-        raise CheckpointError(f"{path} has impossible settings: {error}") from error
+        raise CheckpointError(
+            f"{path} has impossible settings: {str(error).splitlines()[0]}"
+        ) from error
+    if network.settings != settings:
+        raise CheckpointError(
+            f"{path} wants all settings of {architecture}, {network.settings}; got {settings}. "
+            "Write it again with iagan.save_prior."
+        )
     wanted = {name: tuple(value.shape) for name, value in network.named_parameters()}
     missing = [theirs.get(name, name) for name in wanted if name not in tensors]
     surplus = [theirs.get(name, name) for name in tensors if name not in wanted]

@@ -82,23 +82,30 @@ def load_stored(path: Path) -> Generator:
         low, high = _parsed(header, "value_range", list, path)
         return Generator(
             network,
-            LatentLaw(latent["law"], tuple(latent["shape"])),
+            _latent(**latent),
             (float(low), float(high)),
             Metadata(**texts, crop=crop and _crop(**crop)),
         )
-    except (IaganError, TypeError, ValueError, KeyError) as error:
+    except (IaganError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} has metadata that do not fit its weights: {str(error).splitlines()[0]} "
             "Write it again with iagan.save_prior."
         ) from error
 
 
-def _crop(photo_size: list[int], center: list[int], side: int) -> Crop:
-    width, height = photo_size
-    x, y = center
-    if not all(type(number) is int and number > 0 for number in (width, height, x, y, side)):
-        raise ValueError("crop wants positive whole pixels.")
+def _latent(law: Any, shape: Any) -> LatentLaw:
+    return LatentLaw(law, _positive(shape))
+
+
+def _crop(photo_size: Any, center: Any, side: Any) -> Crop:
+    (width, height), (x, y), (side,) = _positive(photo_size), _positive(center), _positive([side])
     return Crop((width, height), (x, y), side)
+
+
+def _positive(numbers: Any) -> tuple[int, ...]:
+    if isinstance(numbers, list) and all(type(n) is int and n > 0 for n in numbers):
+        return tuple(numbers)
+    raise ValueError(f"Sizes and places are lists of positive integers; got {numbers!r}.")
 
 
 def _read(path: Path) -> tuple[Mapping[str, str], Tensors]:
