@@ -11,6 +11,8 @@ from iagan.reconstruction.optimize import Objective
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 
 INPUT_CHANNELS = 32
+SCALES = 5
+"""Of the network, as in the authors' code; fewer where the image is smaller than 64 pixels."""
 INPUT_SCALE = 0.1
 """The fixed input is uniform in [0, 0.1], as in the authors' code."""
 
@@ -46,9 +48,10 @@ def dip(task: Task, before: Estimate | None = None) -> Estimate:
 
 def _network(task: Task, seed: int) -> Generator:
     channels, height, width = task.observation.operator.image_shape
+    scales = min(SCALES, min(height, width).bit_length() - 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SkipNet(INPUT_CHANNELS, channels)
+        network = SkipNet(INPUT_CHANNELS, channels, scales=scales)
     y = task.observation.y
     law = LatentLaw("uniform", (INPUT_CHANNELS, height, width))
     dtype = y.real.dtype if y.is_complex() else y.dtype

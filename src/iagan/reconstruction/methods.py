@@ -12,21 +12,18 @@ from typing import Any
 
 import torch
 
-from iagan.errors import SettingError, ShapeError
+from iagan.errors import SettingError
 from iagan.generators import Generator, load_prior
 from iagan.observation import Observation
 from iagan.reconstruction import project
 from iagan.reconstruction.adapt import adapt
 from iagan.reconstruction.csgm import csgm
 from iagan.reconstruction.dip import dip
-from iagan.reconstruction.presets import paper_settings
-from iagan.reconstruction.result import Reconstruction, Settings, residual_norms
+from iagan.reconstruction.resolve import default_method, resolve
+from iagan.reconstruction.result import Reconstruction, residual_norms
 from iagan.reconstruction.task import Estimate, ProgressCallback, Stage, Task
 
 logger = logging.getLogger("iagan")
-
-DEFAULT_BATCH = {"cpu": 8}
-"""Images times restarts at once where the caller does not say; on a GPU 64."""
 
 
 def _naive(task: Task, before: Estimate | None = None) -> Estimate:
@@ -52,8 +49,6 @@ METHODS: dict[str, tuple[Stage, ...]] = {
     "dip": (dip,),
 }
 """Every method, by its name on the command line, as the phases that run one after another."""
-
-NEED_PRIOR = frozenset({"csgm", "csgm-bp", "iagan", "iagan-bp"})
 
 
 def reconstruct(
@@ -100,16 +95,26 @@ def reconstruct_all(
     - `batch_size`: images times restarts worked on at once; does not change the results.
     - `on_progress`: called after every evaluation with a `Progress`.
     """
-    generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
-    given = {"csgm_steps": csgm_steps, "steps": steps, "restarts": restarts}
-    tasks = [
-        _task(observation, generator, _resolve(method, observation), given, seed, on_progress)
-        for method in methods
-    ]
     if batch_size is not None and batch_size < 1:
         raise SettingError(f"reconstruct wants batch_size of at least 1; got {batch_size}.")
-    tasks = [dc.replace(task, batch_size=batch_size or task.batch_size) for task in tasks]
-    return _run_all(tasks)
+    names = [_known(method or default_method(observation)) for method in methods]
+    generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
+    given = {"csgm_steps": csgm_steps, "steps": steps, "restarts": restarts}
+    tasks = [resolve(observation, generator, name, given, seed) for name in names]
+    return _run_all(
+        [
+            dc.replace(task, batch_size=batch_size or task.batch_size, on_progress=on_progress)
+            for task in tasks
+        ]
+    )
+
+
+def _known(method: str) -> str:
+    if method not in METHODS:
+        raise SettingError(
+            f"reconstruct knows the methods {', '.join(METHODS)}; got {method!r}. Name one of them."
+        )
+    return method
 
 
 def _run_all(tasks: list[Task]) -> Iterator[Reconstruction]:
@@ -126,78 +131,6 @@ def _run_all(tasks: list[Task]) -> Iterator[Reconstruction]:
             seconds += taken
         assert estimate is not None
         yield _result(task, estimate, seconds)
-
-
-def default_method(observation: Observation) -> str:
-    """IAGAN-BP without noise, IAGAN with it (arXiv 1906.05284, after eq. 10)."""
-    return "iagan" if observation.noise_std > 0 else "iagan-bp"
-
-
-def _resolve(method: str | None, observation: Observation) -> str:
-    if method is None:
-        return default_method(observation)
-    if method not in METHODS:
-        raise SettingError(
-            f"reconstruct knows the methods {', '.join(METHODS)}; got {method!r}. Name one of them."
-        )
-    return method
-
-
-def _task(
-    observation: Observation,
-    generator: Generator | None,
-    method: str,
-    given: dict[str, int | None],
-    seed: int | Sequence[int],
-    on_progress: ProgressCallback | None,
-) -> Task:
-    if method in NEED_PRIOR:
-        generator = _fitting_prior(generator, observation, method)
-    architecture = generator.metadata.architecture if generator else "custom"
-    settings = _settings(method, observation, architecture, given, seed)
-    if generator is not None and method in NEED_PRIOR:
-        reference = next(iter(generator.parameters().values()))
-        observation = observation.to(reference.device, reference.dtype)
-    batch = DEFAULT_BATCH.get(observation.y.device.type, 64)
-    return Task(observation, generator, settings, batch, on_progress)
-
-
-def _settings(
-    method: str,
-    observation: Observation,
-    architecture: str,
-    given: dict[str, int | None],
-    seed: int | Sequence[int],
-) -> Settings:
-    for name, value in given.items():
-        least = 1 if name == "restarts" else 0
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise SettingError(
-                f"reconstruct wants {name} as an integer of at least {least}; got {value}."
-            )
-    seeds = seed if isinstance(seed, int) else tuple(int(each) for each in seed)
-    if isinstance(seeds, tuple) and len(seeds) != len(observation.y):
-        raise SettingError(
-            f"reconstruct wants one seed or {len(observation.y)}, one an image; got {len(seeds)}."
-        )
-    if min([seeds] if isinstance(seeds, int) else seeds) < 0:
-        raise SettingError(f"reconstruct wants seeds of at least 0; got {seed}.")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return dc.replace(paper_settings(method, observation, architecture), seed=seeds, **chosen)
-
-
-def _fitting_prior(generator: Generator | None, observation: Observation, method: str) -> Generator:
-    if generator is None:
-        raise SettingError(
-            f"{method} needs a prior; got none. Pass a name, a path or an iagan.Generator."
-        )
-    if generator.image_shape != observation.operator.image_shape:
-        raise ShapeError(
-            f"{method} wants a prior of the observed image's shape "
-            f"{observation.operator.image_shape}; got one of {generator.image_shape}. "
-            "Build the operator for the prior's size, or take another prior."
-        )
-    return generator
 
 
 def _result(task: Task, estimate: Estimate, seconds: float) -> Reconstruction:

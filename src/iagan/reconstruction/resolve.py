@@ -1,0 +1,91 @@
+"""Options → tasks: the paper's settings where nothing else is asked for, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from iagan.errors import SettingError, ShapeError
+from iagan.generators import Generator
+from iagan.observation import Observation
+from iagan.reconstruction.presets import paper_settings
+from iagan.reconstruction.result import Settings
+from iagan.reconstruction.task import Task
+
+BATCH_ON_CPU, BATCH_ON_GPU = 8, 64
+"""Images times restarts worked on at once where the caller does not say."""
+
+NEED_NO_PRIOR = frozenset({"naive", "pinv", "dip"})
+
+
+def default_method(observation: Observation) -> str:
+    """IAGAN-BP without noise, IAGAN with it (arXiv 1906.05284, after eq. 10)."""
+    return "iagan" if observation.noise_std > 0 else "iagan-bp"
+
+
+def resolve(
+    observation: Observation,
+    generator: Generator | None,
+    method: str,
+    given: dict[str, int | None],
+    seed: int | Sequence[int],
+) -> Task:
+    """The task of one method, checked, on the device and in the precision of the prior.
+
+    **Raises:** `SettingError` for an option out of range or a missing prior; `ShapeError` for a
+    prior of another size than the observed image's.
+    """
+    if method in NEED_NO_PRIOR:
+        generator = None
+    else:
+        generator = _fitting_prior(generator, observation, method)
+        observation = _like(observation, next(iter(generator.parameters().values())))
+    architecture = generator.metadata.architecture if generator else ""
+    settings = _settings(paper_settings(method, observation, architecture), given)
+    settings = dc.replace(settings, seed=_seed(seed, len(observation.y)))
+    batch = BATCH_ON_CPU if observation.y.device.type == "cpu" else BATCH_ON_GPU
+    return Task(observation, generator, settings, batch)
+
+
+def _fitting_prior(generator: Generator | None, observation: Observation, method: str) -> Generator:
+    if generator is None:
+        raise SettingError(
+            f"{method} needs a prior; got none. Pass a name, a path or an iagan.Generator."
+        )
+    if generator.image_shape != observation.operator.image_shape:
+        raise ShapeError(
+            f"{method} wants a prior of the observed image's shape "
+            f"{observation.operator.image_shape}; got one of {generator.image_shape}. "
+            "Build the operator for the prior's size, or take another prior."
+        )
+    return generator
+
+
+def _like(observation: Observation, reference: Tensor) -> Observation:
+    y = observation.y
+    dtype = reference.dtype.to_complex() if y.is_complex() else reference.dtype
+    moved = observation.to(reference.device)
+    return dc.replace(moved, y=moved.y.to(dtype))
+
+
+def _settings(paper: Settings, given: dict[str, int | None]) -> Settings:
+    for name, value in given.items():
+        least = 1 if name == "restarts" else 0
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise SettingError(
+                f"reconstruct wants {name} as an integer of at least {least}; got {value}."
+            )
+    return dc.replace(paper, **{name: value for name, value in given.items() if value is not None})
+
+
+def _seed(seed: int | Sequence[int], count: int) -> int | tuple[int, ...]:
+    seeds = (seed,) if isinstance(seed, int) else tuple(int(each) for each in seed)
+    if not isinstance(seed, int) and len(seeds) != count:
+        raise SettingError(
+            f"reconstruct wants one seed or {count}, one an image; got {len(seeds)}."
+        )
+    if min(seeds) < 0:
+        raise SettingError(f"reconstruct wants seeds of at least 0; got {seed}.")
+    return seed if isinstance(seed, int) else seeds
