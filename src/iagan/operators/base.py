@@ -5,25 +5,43 @@ from __future__ import annotations
 import abc
 import dataclasses as dc
 import math
-from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from iagan.errors import SettingError, ShapeError
+from iagan.errors import ShapeError
+from iagan.operators.checks import image_shape_for
+from iagan.operators.encoding import encode
 from iagan.types import Image, Measurement
 
 Self = TypeVar("Self", bound="LinearOperator")
+
+RCOND = 1e-10
+"""Singular values at or below this fraction of the largest count as zero in A†, everywhere."""
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest real dtype of a device: float64, but float32 on Apple's GPU."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def truncated_inverse(values: Tensor, largest: float) -> Tensor:
+    """1/s where |s| exceeds `RCOND` of the largest singular value, else 0."""
+    kept = values.abs() > RCOND * largest
+    return torch.where(kept, 1 / torch.where(kept, values, 1), 0)
 
 
 @dc.dataclass(frozen=True, eq=False)
 class LinearOperator(abc.ABC):
     r"""A linear map from images to measurements, $y = A x$.
 
-    A subclass is a frozen dataclass whose fields are its configuration. It implements `_forward`,
-    `_adjoint`, `solve_gram` and `measurement_shape`; the public methods check shapes first.
-    Values are never changed: `to` returns another operator. Device and dtype follow the input.
+    A subclass is a frozen dataclass whose fields are its whole configuration. It implements
+    `_forward`, `_adjoint`, `solve_gram` and `measurement_shape`; the public methods check shapes
+    first. Device and dtype follow the input: what an operator derives from its fields (matrices,
+    SVDs) it caches on the CPU in float64, and per device and dtype as it is used. Caches are no
+    part of the value: a pickle holds the fields alone.
 
     **Arguments:**
     - `image_shape`: `(channels, height, width)` of the images that it measures.
@@ -34,16 +52,8 @@ class LinearOperator(abc.ABC):
     name: ClassVar[str] = ""
     """The word in specs and on the command line; a concrete class sets it."""
 
-    complex_valued: ClassVar[bool] = False
-    """Whether y is complex. Its real and imaginary parts then count as two measurements each."""
-
     def __post_init__(self) -> None:
-        shape = tuple(int(side) for side in self.image_shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise SettingError(
-                f"{type(self).__name__} wants image_shape as three positive integers "
-                f"(channels, height, width); got {self.image_shape!r}."
-            )
+        shape = image_shape_for(type(self).__name__, self.image_shape)
         object.__setattr__(self, "image_shape", shape)
 
     # -- what a subclass gives ----------------------------------------------------------------
@@ -67,16 +77,10 @@ class LinearOperator(abc.ABC):
         """All singular values, largest first, float64; None where they are not cheap to know."""
         return None
 
-    def spec(self) -> dict[str, Any]:
-        """A JSON object from which `iagan.operators.from_spec` makes the same operator again."""
-        raise SettingError(
-            f"{type(self).__name__} cannot be written as JSON; rebuild it in your program instead."
-        )
-
-    @classmethod
-    def _from_spec(cls: type[Self], spec: Mapping[str, Any]) -> Self:
-        """Invert `spec`. Raise SettingError, KeyError, TypeError or ValueError when it is bad."""
-        raise SettingError(f"{cls.__name__} cannot be made from JSON.")
+    @property
+    def complex_valued(self) -> bool:
+        """Whether y is complex. Its real and imaginary parts then count as two measurements."""
+        return False
 
     # -- what every caller uses ---------------------------------------------------------------
 
@@ -85,7 +89,7 @@ class LinearOperator(abc.ABC):
         """Number of unknowns: channels · height · width."""
         return math.prod(self.image_shape)
 
-    @property
+    @cached_property  # not a property: `m` is a field of Gaussian
     def m(self) -> int:
         """Number of real measurements of one image (a complex one counts twice)."""
         return math.prod(self.measurement_shape) * (2 if self.complex_valued else 1)
@@ -108,6 +112,10 @@ class LinearOperator(abc.ABC):
     def pinv(self, y: Measurement) -> Image:
         r"""A† y = Aᵀ (A Aᵀ)⁻¹ y, the least-squares image of smallest norm (eq. 10)."""
         self._check_measurement(y)
+        return self._pinv(y)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        """A subclass overrides it where a direct way loses fewer digits than the Gram matrix."""
         return self._adjoint(self.solve_gram(y))
 
     def naive(self, y: Measurement) -> Image:
@@ -121,14 +129,30 @@ class LinearOperator(abc.ABC):
             raise NotImplementedError(f"{type(self).__name__} must implement norm().")
         return float(values[0])
 
+    def spec(self) -> dict[str, Any]:
+        """A JSON object from which `iagan.operators.from_spec` makes the same operator again."""
+        fields = {field.name: encode(getattr(self, field.name)) for field in dc.fields(self)}
+        return {"operator": self.name, **fields}
+
     def to(self: Self, device: torch.device | str) -> Self:
-        """The same operator with its tensors on `device`."""
-        moved: dict[str, Any] = {
-            field.name: value.to(device)
-            for field in dc.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return dc.replace(self, **moved) if moved else self
+        """The operator for use on `device`: itself, since what it derives follows the input."""
+        torch.device(device)
+        return self
+
+    # -- caches -------------------------------------------------------------------------------
+
+    def _cast(self, name: str, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+        """The derived tensor `name` on a device and in a dtype, kept for the next call."""
+        key = (name, device, dtype)
+        casts = self.__dict__.setdefault("_casts", {})
+        if key not in casts:
+            # A tensor born in inference mode could never be used for training afterwards.
+            with torch.inference_mode(False), torch.no_grad():
+                casts[key] = getattr(self, name).to(dtype=dtype).to(device=device)
+        return casts[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dc.fields(self)}
 
     # -- checks -------------------------------------------------------------------------------
 

@@ -1,0 +1,157 @@
+"""Operators of deepinv as ours, and ours as deepinv's. deepinv is imported on use only."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses as dc
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from iagan.errors import MissingDependencyError, SettingError
+from iagan.operators.base import LinearOperator
+from iagan.operators.linalg import conjugate_gradient
+from iagan.types import Measurement
+
+
+def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> LinearOperator:
+    """A deepinv `LinearPhysics` as an operator on images of `image_shape`; its noise is left out.
+
+    The physics is copied. It computes in its own precision (double where one of its buffers
+    is) and on its own device (`operator.to(device)` moves a copy of it).
+
+    **Raises:** `MissingDependencyError` without deepinv; `SettingError` when `physics` is not
+    linear, does not measure such images, or gives more than one tensor.
+    """
+    deepinv = _deepinv()
+    if not isinstance(physics, deepinv.physics.LinearPhysics):
+        raise SettingError(
+            f"from_physics wants a deepinv LinearPhysics; got {type(physics).__name__}."
+        )
+    return PhysicsOperator(image_shape, copy.deepcopy(physics).requires_grad_(False))
+
+
+def to_physics(operator: LinearOperator) -> nn.Module:
+    """The operator as a deepinv `LinearPhysics` without noise, with its exact `A_dagger`.
+
+    **Raises:** `MissingDependencyError` without deepinv.
+    """
+    deepinv = _deepinv()
+
+    class OperatorPhysics(deepinv.physics.LinearPhysics):  # type: ignore[name-defined]
+        def A_dagger(self, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            return operator.pinv(y)
+
+    return OperatorPhysics(
+        A=lambda x, **_: operator.forward(x),
+        A_adjoint=lambda y, **_: operator.adjoint(y),
+        img_size=operator.image_shape,
+    )
+
+
+@dc.dataclass(frozen=True, eq=False)
+class PhysicsOperator(LinearOperator):
+    r"""A deepinv `LinearPhysics`; `from_physics` makes it.
+
+    A† by conjugate gradients on $A^\top A x = A^\top y$ from 0, which reaches the least-squares
+    image of smallest norm whether or not y can be fitted. In single precision that is worth about
+    1e-5 where A is well conditioned.
+    """
+
+    physics: Any  # a LinearPhysics; its type is deepinv's
+
+    name: ClassVar[str] = "deepinv"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self._black
+
+    @property
+    def complex_valued(self) -> bool:
+        return self._black.is_complex()
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return tuple(self._black.shape[1:])
+
+    def spec(self) -> dict[str, Any]:
+        raise SettingError(
+            "An operator from deepinv cannot be written as JSON; make it again by from_physics."
+        )
+
+    def to(self, device: torch.device | str) -> PhysicsOperator:
+        return dc.replace(self, physics=copy.deepcopy(self.physics).to(device))
+
+    def norm(self) -> float:
+        """The largest singular value, from below, by 100 power iterations."""
+        rng = torch.Generator().manual_seed(0)
+        x = torch.randn(1, *self.image_shape, generator=rng).to(self._black.device)
+        for _ in range(100):
+            x = self._adjoint(self._forward(x / torch.linalg.vector_norm(x)))
+        return float(torch.linalg.vector_norm(x).sqrt())
+
+    def _forward(self, x: Tensor) -> Tensor:
+        y = self.physics.A(x.to(self._dtype))
+        return y.to(_like(y, x.dtype))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        x = self.physics.A_adjoint(y.to(_like(y, self._dtype)))
+        return (x.real if x.is_complex() else x).to(y.real.dtype)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        def normal(x: Tensor) -> Tensor:
+            return self._adjoint(self._forward(x))
+
+        return conjugate_gradient(normal, self._adjoint(y), self._tolerance).solution
+
+    def solve_gram(self, y: Measurement) -> Measurement:
+        def gram(u: Tensor) -> Tensor:
+            return self._forward(self._adjoint(u))
+
+        # The projection on the range of A: there the system has a solution.
+        fitted = self._forward(self._pinv(y))
+        return conjugate_gradient(gram, fitted, self._tolerance).solution
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        double = any(tensor.dtype == torch.float64 for tensor in self.physics.buffers())
+        return torch.float64 if double else torch.float32
+
+    @property
+    def _tolerance(self) -> float:
+        return 1e-12 if self._dtype == torch.float64 else 1e-7
+
+    @cached_property
+    def _black(self) -> Tensor:
+        """The measurement of a black image: what shape, kind and device y has."""
+        device = next((tensor.device for tensor in self.physics.buffers()), torch.device("cpu"))
+        x = torch.zeros(1, *self.image_shape, dtype=self._dtype, device=device)
+        try:
+            y = self.physics.A(x)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise SettingError(
+                f"from_physics wants a physics that measures images {self.image_shape}; it raised: "
+                f"{(str(error) or type(error).__name__).splitlines()[0]}"
+            ) from error
+        if not isinstance(y, Tensor) or y.ndim < 2 or y.shape[0] != 1:
+            raise SettingError(
+                "from_physics wants a physics that gives one tensor (batch, ...); got "
+                f"{tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__}."
+            )
+        return y
+
+
+def _like(y: Tensor, dtype: torch.dtype) -> torch.dtype:
+    return dtype.to_complex() if y.is_complex() else dtype
+
+
+def _deepinv() -> Any:
+    try:
+        import deepinv
+    except ImportError as error:
+        raise MissingDependencyError(
+            'from_physics and to_physics want deepinv: pip install "iagan[deepinv]".'
+        ) from error
+    return deepinv

@@ -1,0 +1,67 @@
+"""An operator's fields as JSON and back. What is decoded may come from a stranger's file."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iagan.errors import SettingError
+
+MAX_SIDE = 8192
+"""Longest side of a tensor or image that a spec may ask for."""
+
+
+def encode(value: Any) -> Any:
+    """Numbers and words as they are, tuples as lists, tensors as base64 beside their shape.
+
+    A boolean tensor becomes packed bits (big-endian in a byte), a real one little-endian float64.
+    """
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    if not isinstance(value, Tensor):
+        return value
+    array = value.detach().cpu().numpy()
+    bits = value.dtype == torch.bool
+    raw = np.packbits(array).tobytes() if bits else array.astype("<f8").tobytes()
+    text = base64.b64encode(raw).decode("ascii")
+    return {"shape": list(array.shape), "bits" if bits else "float64": text}
+
+
+def decode(value: Any) -> Any:
+    """Invert `encode`.
+
+    **Raises:** `SettingError` when a tensor's shape, kind or length of data is not right.
+    """
+    if isinstance(value, list):
+        return tuple(decode(item) for item in value)
+    return _tensor(value) if isinstance(value, dict) else value
+
+
+def _tensor(entry: dict[str, Any]) -> Tensor:
+    shape: Any = entry.get("shape")
+    bits, floats = entry.get("bits"), entry.get("float64")
+    if not _is_shape(shape) or len(entry) != 2 or not isinstance(bits or floats, str):
+        raise SettingError(
+            "A tensor in an operator's spec wants two sides of at most "
+            f"{MAX_SIDE} as 'shape' and base64 text as 'bits' or 'float64'."
+        )
+    raw = np.frombuffer(base64.b64decode(bits or floats or "", validate=True), dtype=np.uint8)
+    count = math.prod(shape)
+    wanted = math.ceil(count / 8) if bits else 8 * count
+    if raw.size != wanted:
+        raise SettingError(
+            f"A tensor of shape {tuple(shape)} in an operator's spec wants {wanted} bytes of data; "
+            f"got {raw.size}."
+        )
+    array = np.unpackbits(raw, count=count).astype(bool) if bits else raw.view("<f8").astype("f8")
+    return torch.from_numpy(array.reshape(shape))
+
+
+def _is_shape(shape: Any) -> bool:
+    sides = shape if isinstance(shape, list) and len(shape) == 2 else [0]
+    return all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides)

@@ -1,0 +1,161 @@
+"""Subsampled Fourier measurements, as in accelerated MRI."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iagan.errors import SettingError
+from iagan.operators.base import LinearOperator
+from iagan.operators.checks import count_at, image_shape_for, mask_for, whole
+from iagan.types import Image, Measurement
+
+
+@dc.dataclass(frozen=True, eq=False)
+class SubsampledFourier(LinearOperator):
+    r"""Keep some of the h·w coefficients of each channel's orthonormal 2-D DFT F.
+
+    $$A x = M F x, \qquad A^\top y = \operatorname{Re}(F^* M^\top y), \qquad
+      A^\dagger y = \operatorname{Re}(F^* M^\top W y)$$
+
+    Images are real, so $\hat x_{-k} = \overline{\hat x_k}$ and A is linear over the reals only. A
+    frequency measured without its mirror −k tells both, but the adjoint puts it at half strength:
+    there W is 2. It is 1 where both are measured (A† averages them) and where k is its own mirror
+    (the imaginary part of A x is 0 there, and A† ignores that of y). The singular values are
+    $1/\sqrt2$, 1 and 1 respectively; so A† is not Aᵀ unless the mask is symmetric.
+
+    **Arguments:**
+    - `mask`: boolean, `(height, width)`; true is measured. DC is at `[0, 0]`: no fftshift.
+
+    **Shapes:** `y` is `(batch, channels, kept)`, complex, row by row; m counts two reals for each.
+    **Raises:** `ShapeError` for a mask of another size; `SettingError` for one that keeps nothing
+    or whose DC seems to be at the centre.
+    **Reference:** arXiv 1906.05284, Table 1 and Figure 4.
+    """
+
+    mask: Tensor
+
+    name: ClassVar[str] = "fourier"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        mask = mask_for("SubsampledFourier", self.mask, self.image_shape)
+        object.__setattr__(self, "mask", mask)
+        height, width = mask.shape
+        if not mask[0, 0] and mask[height // 2, width // 2]:
+            raise SettingError(
+                "SubsampledFourier wants DC at mask[0, 0]; got one that keeps the centre and not "
+                "that corner. Apply torch.fft.ifftshift to it."
+            )
+
+    @classmethod
+    def random(
+        cls, image_shape: tuple[int, int, int], ratio: float, seed: int
+    ) -> SubsampledFourier:
+        """Keep exactly round(ratio · h · w) coefficients, dense near DC, DC among them.
+
+        See `variable_density_mask`. The same seed gives the same mask.
+        """
+        height, width = image_shape_for("SubsampledFourier", image_shape)[1:]
+        count = count_at("SubsampledFourier", ratio, height * width, "coefficients")
+        seed = whole("SubsampledFourier", "seed", seed, 0, 2**63 - 1)
+        return cls(image_shape, variable_density_mask(height, width, count, seed))
+
+    @property
+    def complex_valued(self) -> bool:
+        return True
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return (self.image_shape[0], self._index.numel())
+
+    def _forward(self, x: Tensor) -> Tensor:
+        # Half precision has no FFT.
+        spectrum = torch.fft.fft2(x.to(torch.promote_types(x.dtype, torch.float32)), norm="ortho")
+        return spectrum.flatten(2)[..., self._cast("_index", x.device)]
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        canvas = y.new_zeros(*y.shape[:2], self.mask.numel())
+        spectrum = canvas.index_copy(2, self._cast("_index", y.device), y)
+        return torch.fft.ifft2(spectrum.unflatten(2, self.image_shape[1:]), norm="ortho").real
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return self._adjoint(y * self._weight(y))
+
+    def solve_gram(self, y: Measurement) -> Measurement:
+        return self._forward(self._adjoint(y)) * self._weight(y).square()
+
+    def naive(self, y: Measurement) -> Image:
+        r"""The zero-filled inverse DFT, $\operatorname{Re}(F^* M^\\top y)$ (Table 1)."""
+        return self.adjoint(y)
+
+    def singular_values(self) -> Tensor:
+        """One for each of min(m, n): zeros stand for what is measured twice."""
+        lonely = self.image_shape[0] * int(self._lonely.sum())
+        paired = self.m // 2 - lonely
+        values = torch.zeros(min(self.m, self.n), dtype=torch.float64, device="cpu")
+        values[:paired] = 1
+        values[paired : paired + 2 * lonely] = 0.5**0.5
+        return values
+
+    def _weight(self, y: Tensor) -> Tensor:
+        return self._cast("_weights", y.device, y.real.dtype)
+
+    @cached_property
+    def _index(self) -> Tensor:
+        return self.mask.flatten().nonzero().squeeze(1)
+
+    @cached_property
+    def _lonely(self) -> Tensor:
+        """Frequencies that are measured and whose mirrors are not: `(height, width)`."""
+        return self.mask & ~mirror(self.mask)
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return 1 + self._lonely[self.mask].double()
+
+
+def mirror(spectrum: Tensor) -> Tensor:
+    """The value at −k for each frequency k, over the last two axes."""
+    return spectrum.flip((-2, -1)).roll((1, 1), dims=(-2, -1))
+
+
+def variable_density_mask(height: int, width: int, count: int, seed: int) -> Tensor:
+    r"""A random mask of exactly `count` frequencies that thins out from DC as a Gaussian.
+
+    A frequency at distance r from DC is kept with probability near $\exp(-r^2 / 2\sigma^2)$, with σ
+    such that these sum to `count`; DC always is. A frequency is kept with its mirror −k, as in the
+    paper's masks, so the ratio is that of the real unknowns that are measured (one frequency may
+    be without its mirror, where `count` does not come out even).
+
+    **Shapes:** boolean `(height, width)`, DC at `[0, 0]`.
+    **Reference:** B. Rosén, "On sampling with probability proportional to size", 1997 (Pareto
+    sampling: the `count` smallest of $\frac{u}{1-u} / \frac{p}{1-p}$).
+    """
+    chance = _gaussian_density(height, width, count)
+    uniform = np.random.Generator(np.random.Philox(seed)).random((height, width))
+    draws = torch.from_numpy(uniform).clamp(1e-12)
+    keys = (draws / (1 - draws)) * ((1 - chance) / chance)
+    paired = torch.minimum(keys, mirror(keys)).flatten()
+    # A stable sort leaves a frequency beside its mirror, since their keys are equal.
+    order = paired.argsort(stable=True)
+    mask = torch.zeros(height * width, dtype=torch.bool, device="cpu")
+    mask[order[:count]] = True
+    return mask.unflatten(0, (height, width))
+
+
+def _gaussian_density(height: int, width: int, count: int) -> Tensor:
+    rows, columns = (torch.from_numpy(np.fft.fftfreq(side)) for side in (height, width))
+    squares = rows[:, None].square() + columns.square()
+    low, high = 1e-3, 1e3
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        below = float(torch.exp(-squares / (2 * middle**2)).sum()) < count
+        low, high = (middle, high) if below else (low, middle)
+    # The floor keeps the odds finite where the density underflows.
+    return torch.exp(-squares / (2 * low**2)).clamp(1e-300)

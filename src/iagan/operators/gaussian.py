@@ -1,0 +1,144 @@
+"""Compressed sensing with a dense Gaussian matrix."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import math
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iagan.errors import SettingError
+from iagan.operators.base import LinearOperator, wide
+from iagan.operators.checks import count_at, image_shape_for, whole
+from iagan.operators.linalg import conjugate_gradient
+from iagan.types import Measurement
+
+MAX_ENTRIES = 2**32
+"""Largest m·n: 16 GiB of float32. The paper's largest (Figure 2, m/n = 0.61) is 1.5e9."""
+
+DOUBLE_ENTRIES = 2**26
+"""Up to this m·n a double-precision copy is kept for double-precision inputs (512 MiB)."""
+
+CHOLESKY_SIZE = 4096
+"""Up to this m, A Aᵀ is factorised. Above, conjugate gradients take less time than forming it."""
+
+SVD_ENTRIES = 2**22
+"""Up to this m·n the singular values are computed."""
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Gaussian(LinearOperator):
+    r"""$A_{ij} \sim N(0, 1/m)$, one dense matrix over all channels, never stored in a file.
+
+    Row i is drawn by the counter-based Philox generator keyed by (seed, i), so it is the same for
+    every m but for the factor $1/\sqrt m$. The matrix is kept in single precision. Double-precision
+    inputs are multiplied in double precision while m·n is at most `DOUBLE_ENTRIES`, in single
+    precision above.
+
+    A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`; above by conjugate
+    gradients to a relative residual of 1e-7 in single precision (about 40 steps at m/n = 0.61; a
+    matrix that is nearly square needs more than are taken).
+
+    **Arguments:**
+    - `m`: number of measurements, at most n.
+    - `seed`: of the rows.
+
+    **Shapes:** `y` is `(batch, m)`.
+    **Raises:** `SettingError` when m > n, or m·n is more than `MAX_ENTRIES`.
+    **Reference:** arXiv 1906.05284, Figure 2.
+    """
+
+    m: int = dc.field()  # no default, though the base has an attribute of this name
+    seed: int
+
+    name: ClassVar[str] = "gaussian"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "m", whole("Gaussian", "m", self.m, 1))
+        object.__setattr__(self, "seed", whole("Gaussian", "seed", self.seed, 0, 2**63 - 1))
+        if self.m > self.n:
+            raise SettingError(
+                f"Gaussian wants m of at most n = {self.n}, the numbers in an image; got {self.m}."
+            )
+        if self.m * self.n > MAX_ENTRIES:
+            raise SettingError(
+                f"Gaussian wants at most {MAX_ENTRIES} entries in its matrix; got {self.m} × "
+                f"{self.n}. Take fewer measurements or smaller images."
+            )
+
+    @classmethod
+    def from_ratio(cls, image_shape: tuple[int, int, int], ratio: float, seed: int) -> Gaussian:
+        """m = round(ratio · n), for a ratio m/n in (0, 1]."""
+        n = math.prod(image_shape_for("Gaussian", image_shape))
+        return cls(image_shape, count_at("Gaussian", ratio, n, "measurements"), seed)
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return (self.m,)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """A itself, `(m, n)`, float32 on the CPU; made on first use."""
+        rows = np.empty((self.m, self.n), dtype=np.float32)
+        for index, row in enumerate(rows):
+            stream = np.random.Philox(key=np.array([self.seed, index], dtype=np.uint64))
+            np.random.Generator(stream).standard_normal(dtype=np.float32, out=row)
+        return torch.from_numpy(rows).div_(math.sqrt(self.m))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        matrix = self._matrix_for(x)
+        return (x.flatten(1).to(matrix.dtype) @ matrix.T).to(x.dtype)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        matrix = self._matrix_for(y)
+        return (y.to(matrix.dtype) @ matrix).to(y.dtype).unflatten(1, self.image_shape)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        double = y.to(wide(y.device))
+        return self._adjoint(self.solve_gram(double)).to(y.dtype)
+
+    def solve_gram(self, y: Measurement) -> Measurement:
+        double = y.to(wide(y.device))
+        if self.m <= CHOLESKY_SIZE:
+            factor = self._cast("_cholesky", y.device, double.dtype)
+            return torch.cholesky_solve(double.T, factor).T.to(y.dtype)
+        exact = self._matrix_for(double).dtype == torch.float64
+        tolerance = 1e-12 if exact else 1e-7
+        return conjugate_gradient(self._gram, double, tolerance).solution.to(y.dtype)
+
+    def singular_values(self) -> Tensor | None:
+        return None if self.m * self.n > SVD_ENTRIES else self._values.clone()
+
+    def norm(self) -> float:
+        r"""The largest singular value where it is computed, else a bound of it.
+
+        $(\sqrt n + \sqrt m + 6) / \sqrt m$ is exceeded with probability below $e^{-18}$ (Davidson
+        and Szarek, "Local operator theory, random matrices and Banach spaces", 2001, th. II.13).
+        """
+        values = self.singular_values()
+        if values is not None:
+            return float(values[0])
+        return (math.sqrt(self.n) + math.sqrt(self.m) + 6) / math.sqrt(self.m)
+
+    def _gram(self, y: Tensor) -> Tensor:
+        return self._forward(self._adjoint(y))
+
+    def _matrix_for(self, like: Tensor) -> Tensor:
+        double = like.dtype == torch.float64 and self.m * self.n <= DOUBLE_ENTRIES
+        return self._cast("matrix", like.device, torch.float64 if double else torch.float32)
+
+    @cached_property
+    def _cholesky(self) -> Tensor:
+        gram = torch.zeros(self.m, self.m, dtype=torch.float64, device="cpu")
+        for block in self.matrix.split(4096, dim=1):
+            gram += block.double() @ block.double().T
+        return torch.linalg.cholesky(gram)
+
+    @cached_property
+    def _values(self) -> Tensor:
+        return torch.linalg.svdvals(self.matrix.double())

@@ -1,0 +1,88 @@
+"""Inpainting: some pixels are missing."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iagan.errors import SettingError
+from iagan.operators.base import LinearOperator
+from iagan.operators.checks import count_at, image_shape_for, mask_for, whole
+from iagan.types import Measurement
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Inpaint(LinearOperator):
+    """Keep the pixels where `mask` is true, the same ones in each channel.
+
+    A Aᵀ is the identity, so A† y = Aᵀ y: the image with zeros where nothing was measured.
+
+    **Arguments:**
+    - `mask`: boolean, `(height, width)`; true is measured.
+
+    **Shapes:** `y` is `(batch, channels, kept pixels)`, row by row.
+    **Raises:** `ShapeError` for a mask of another size, `SettingError` for one that keeps nothing.
+    """
+
+    mask: Tensor
+
+    name: ClassVar[str] = "inpaint"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "mask", mask_for("Inpaint", self.mask, self.image_shape))
+
+    @classmethod
+    def random(cls, image_shape: tuple[int, int, int], ratio: float, seed: int) -> Inpaint:
+        """Keep round(ratio · h · w) pixels drawn evenly, the same ones for the same seed."""
+        sides = image_shape_for("Inpaint", image_shape)[1:]
+        count = count_at("Inpaint", ratio, sides[0] * sides[1], "pixels")
+        bits = np.random.Philox(whole("Inpaint", "seed", seed, 0, 2**63 - 1))
+        order = np.random.Generator(bits).random(sides[0] * sides[1]).argsort(kind="stable")
+        mask = np.zeros(sides[0] * sides[1], dtype=bool)
+        mask[order[:count]] = True
+        return cls(image_shape, torch.from_numpy(mask.reshape(sides)))
+
+    @classmethod
+    def box(
+        cls, image_shape: tuple[int, int, int], left: int, top: int, width: int, height: int
+    ) -> Inpaint:
+        """Lose the box of `width` × `height` pixels whose first pixel is (left, top)."""
+        sides = image_shape_for("Inpaint", image_shape)[1:]
+        left, top = whole("Inpaint", "left", left, 0), whole("Inpaint", "top", top, 0)
+        width, height = whole("Inpaint", "width", width, 1), whole("Inpaint", "height", height, 1)
+        if left + width > sides[1] or top + height > sides[0]:
+            raise SettingError(
+                f"Inpaint wants a box inside the image of {sides[1]}×{sides[0]} pixels; got one of "
+                f"{width}×{height} at left {left}, top {top}."
+            )
+        mask = torch.ones(sides, dtype=torch.bool, device="cpu")
+        mask[top : top + height, left : left + width] = False
+        return cls(image_shape, mask)
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return (self.image_shape[0], self._index.numel())
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2)[..., self._cast("_index", x.device)]
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        canvas = y.new_zeros(*y.shape[:2], self.mask.numel())
+        filled = canvas.index_copy(2, self._cast("_index", y.device), y)
+        return filled.unflatten(2, self.image_shape[1:])
+
+    def solve_gram(self, y: Measurement) -> Measurement:
+        return y
+
+    def singular_values(self) -> Tensor:
+        return torch.ones(self.m, dtype=torch.float64, device="cpu")
+
+    @cached_property
+    def _index(self) -> Tensor:
+        return self.mask.flatten().nonzero().squeeze(1)

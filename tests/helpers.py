@@ -1,0 +1,96 @@
+"""Every operator at a size at which it is also a dense matrix; all laws run on each of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jaxtyping
+import torch
+from torch import Tensor
+
+from iagan.operators import (
+    BicubicDownsample,
+    FFTBlur,
+    Gaussian,
+    Identity,
+    Inpaint,
+    LinearOperator,
+    SeparableBlur,
+    SubsampledFourier,
+    UniformBlur,
+)
+
+COLOUR = (3, 8, 6)
+PAIR = (2, 8, 6)
+ODD = (2, 7, 5)
+
+
+def random_mask(shape: tuple[int, int, int], seed: int, share: float = 0.5) -> Tensor:
+    """A mask without any symmetry, the corner kept."""
+    rng = torch.Generator().manual_seed(seed)
+    mask = torch.rand(shape[1:], generator=rng) < share
+    mask[0, 0] = True
+    return mask
+
+
+def kernel(height: int, width: int, seed: int) -> Tensor:
+    """A kernel without any symmetry, of sum 1."""
+    rng = torch.Generator().manual_seed(seed)
+    values = torch.rand(height, width, generator=rng, dtype=torch.float64) + 0.1
+    return values / values.sum()
+
+
+OPERATORS: dict[str, LinearOperator] = {
+    "bicubic x2": BicubicDownsample(COLOUR, scale=2),
+    "bicubic x1": BicubicDownsample(PAIR, scale=1),
+    "uniform blur 3, mirrored": UniformBlur(COLOUR, size=3),
+    "uniform blur 5, circular": UniformBlur(PAIR, size=5, border="circular"),
+    "uniform blur 3, circular and singular": UniformBlur(COLOUR, size=3, border="circular"),
+    "separable blur": SeparableBlur(PAIR, (0.1, 0.5, 0.3, 0.1), (0.2, 0.7, 0.1)),
+    "FFT blur": FFTBlur(COLOUR, kernel(3, 4, seed=0)),
+    "FFT blur, odd and singular": FFTBlur((2, 9, 5), torch.ones(3, 5) / 15),
+    "Fourier, any mask": SubsampledFourier(COLOUR, random_mask(COLOUR, seed=1)),
+    "Fourier, odd sides": SubsampledFourier(ODD, random_mask(ODD, seed=2)),
+    "Fourier, few": SubsampledFourier(PAIR, random_mask(PAIR, seed=5, share=0.2)),
+    "Fourier, drawn": SubsampledFourier.random(COLOUR, 0.5, seed=3),
+    "Fourier, full": SubsampledFourier.random(PAIR, 1.0, seed=3),
+    "Gaussian": Gaussian(COLOUR, 60, seed=4),
+    "Gaussian, one row": Gaussian(PAIR, 1, seed=4),
+    "inpaint": Inpaint(COLOUR, random_mask(COLOUR, seed=6)),
+    "inpaint a box": Inpaint.box(PAIR, 1, 2, 3, 4),
+    "denoise": Identity(COLOUR),
+}
+
+
+@contextmanager
+def as_users_run_it() -> Iterator[None]:
+    """Without the tests' shape checker, which would speak before iagan's own refusals."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def image(operator: LinearOperator, batch: int = 2, seed: int = 0, dtype=torch.float64) -> Tensor:
+    """Random images for the operator."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, *operator.image_shape, generator=rng, dtype=dtype)
+
+
+def measurement(operator: LinearOperator, batch: int = 2, seed: int = 0) -> Tensor:
+    """Random y, in double precision, that no image need explain."""
+    rng = torch.Generator().manual_seed(seed)
+    dtype = torch.complex128 if operator.complex_valued else torch.float64
+    return torch.randn(batch, *operator.measurement_shape, generator=rng, dtype=dtype)
+
+
+def reals(y: Tensor) -> Tensor:
+    """y as real vectors, `(batch, m)`: a complex number is two of them."""
+    return (torch.view_as_real(y) if y.is_complex() else y).flatten(1)
+
+
+def dense(operator: LinearOperator) -> Tensor:
+    """The matrix of `forward` in real coordinates, `(m, n)`, column by column."""
+    basis = torch.eye(operator.n, dtype=torch.float64).unflatten(1, operator.image_shape)
+    return reals(operator(basis)).T

@@ -1,0 +1,109 @@
+"""Subsampled Fourier measurements, against numpy's FFT and the definition of a mask."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import COLOUR, random_mask
+from iagan.errors import SettingError, ShapeError
+from iagan.operators import SubsampledFourier
+
+SHAPE = (3, 64, 64)
+
+
+def mirrored(mask):
+    height, width = mask.shape
+    return mask[(-np.arange(height)) % height][:, (-np.arange(width)) % width]
+
+
+def test_forward_is_numpys_orthonormal_fft_at_the_mask():
+    operator = SubsampledFourier(COLOUR, random_mask(COLOUR, 1))
+    x = torch.rand(2, *COLOUR, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    spectrum = np.fft.fft2(x.numpy(), norm="ortho")
+    np.testing.assert_allclose(operator(x), spectrum[..., operator.mask.numpy()], atol=1e-14)
+
+
+def test_naive_is_the_zero_filled_inverse():
+    operator = SubsampledFourier(COLOUR, random_mask(COLOUR, 1))
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randn(1, *operator.measurement_shape, dtype=torch.complex128, generator=rng)
+    filled = np.zeros((1, *COLOUR), dtype=complex)
+    filled[..., operator.mask.numpy()] = y.numpy()
+    np.testing.assert_allclose(operator.naive(y), np.fft.ifft2(filled, norm="ortho").real)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 33, 47), (1, 128, 64)])
+@pytest.mark.parametrize("ratio", [0.001, 0.1, 0.3, 0.5, 0.77, 1.0])
+def test_random_masks_keep_exactly_the_ratio_and_dc(shape, ratio):
+    mask = SubsampledFourier.random(shape, ratio, seed=7).mask
+    assert int(mask.sum()) == round(ratio * shape[1] * shape[2])
+    assert mask[0, 0]
+
+
+def test_random_masks_are_dense_near_dc_and_reach_far():
+    """Within a few pixels of DC nearly all is kept; beyond, less with the distance, yet some."""
+    mask = SubsampledFourier.random(SHAPE, 0.3, seed=0).mask.numpy()
+    f = np.fft.fftfreq(64)
+    radius = np.hypot(f[:, None], f)
+    edges = (0, 0.08, 0.16, 0.24, 0.32, 0.4, 0.5)
+    shares = [mask[(radius >= a) & (radius < b)].mean() for a, b in zip(edges, edges[1:])]  # noqa: B905
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0.9
+    assert 0 < shares[-1] < 0.2
+
+
+def test_random_masks_keep_a_frequency_with_its_mirror():
+    """So ratio is the share of the real unknowns that is measured; one may be alone."""
+    for seed in range(5):
+        mask = SubsampledFourier.random(SHAPE, 0.3, seed=seed).mask.numpy()
+        assert (mask & ~mirrored(mask)).sum() <= 1
+
+
+def test_random_masks_follow_their_seed():
+    first, again, other = (SubsampledFourier.random(SHAPE, 0.3, seed=s).mask for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_lone_frequency_comes_back_at_full_strength():
+    """The case where A† and zero filling differ: k measured, −k not."""
+    mask = torch.zeros(8, 6, dtype=torch.bool)
+    mask[1, 2] = True
+    operator = SubsampledFourier((1, 8, 6), mask)
+    rows, columns = torch.arange(8.0)[:, None], torch.arange(6.0)
+    x = torch.cos(2 * torch.pi * (rows / 8 + 2 * columns / 6) + 0.3)[None, None].double()
+    torch.testing.assert_close(operator.pinv(operator(x)), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(operator.naive(operator(x)), x / 2, rtol=0, atol=1e-5)
+
+
+def test_half_precision_images_are_measured_in_single():
+    operator = SubsampledFourier.random(COLOUR, 0.5, seed=0)
+    x = torch.rand(1, *COLOUR, generator=torch.Generator().manual_seed(0)).bfloat16()
+    torch.testing.assert_close(operator(x), operator(x.float()))
+
+
+def test_the_callers_mask_may_change_afterwards():
+    mask = random_mask(COLOUR, 1)
+    operator = SubsampledFourier(COLOUR, mask)
+    mask.fill_(False)
+    assert operator.mask.any()
+
+
+def test_bad_masks_and_ratios_are_refused():
+    centred = torch.zeros(8, 6, dtype=torch.bool)
+    centred[4, 3] = True
+    with pytest.raises(SettingError, match="DC at mask\\[0, 0\\].*ifftshift"):
+        SubsampledFourier(COLOUR, centred)
+    with pytest.raises(ShapeError, match=r"\(8, 6\); got \(6, 8\)"):
+        SubsampledFourier(COLOUR, torch.ones(6, 8, dtype=torch.bool))
+    with pytest.raises(SettingError, match="all False"):
+        SubsampledFourier(COLOUR, torch.zeros(8, 6, dtype=torch.bool))
+    with pytest.raises(SettingError, match="torch.bool tensor; got torch.float32"):
+        SubsampledFourier(COLOUR, torch.ones(8, 6))
+    for ratio in (0.0, -0.1, 1.01, float("nan")):
+        with pytest.raises(SettingError, match=r"ratio in \(0, 1\]; got"):
+            SubsampledFourier.random(COLOUR, ratio, seed=0)
+    with pytest.raises(SettingError, match="keeps one of the 48 coefficients"):
+        SubsampledFourier.random(COLOUR, 0.001, seed=0)
+    with pytest.raises(SettingError, match="seed"):
+        SubsampledFourier.random(COLOUR, 0.5, seed=-1)

@@ -1,0 +1,86 @@
+"""Solvers and inner products, against dense linear algebra."""
+
+import dataclasses as dc
+
+import pytest
+import torch
+
+from helpers import OPERATORS, image
+from iagan.operators import Identity, adjoint_gap, conjugate_gradient, inner
+
+
+def system(rank: int, seed: int = 0):
+    """A symmetric positive semidefinite 12 × 12 matrix of a given rank, and 4 right-hand sides."""
+    rng = torch.Generator().manual_seed(seed)
+    factor = torch.randn(12, rank, generator=rng, dtype=torch.float64)
+    return factor @ factor.T, torch.randn(4, 12, generator=rng, dtype=torch.float64)
+
+
+def test_inner_is_the_real_inner_product_of_each_image():
+    rng = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(3, 2, 5, generator=rng, dtype=torch.complex128) for _ in range(2))
+    expected = torch.stack([torch.vdot(x.flatten(), y.flatten()).real for x, y in zip(a, b)])  # noqa: B905
+    torch.testing.assert_close(inner(a, b), expected)
+
+
+def test_inner_of_single_precision_sums_in_double():
+    a = torch.full((1, 3_000_000), 0.1)
+    assert inner(a, a).item() == pytest.approx(3e6 * float(a[0, 0]) ** 2, rel=1e-12)
+
+
+def test_conjugate_gradient_solves_each_image():
+    matrix, b = system(rank=12)
+    found = conjugate_gradient(lambda u: u @ matrix, b)
+    torch.testing.assert_close(found.solution, torch.linalg.solve(matrix, b.T).T, rtol=1e-6, atol=0)
+    assert found.relative_residual.max() <= 1e-12
+    assert 0 < found.steps < 100
+
+
+def test_conjugate_gradient_finds_the_smallest_solution_of_a_singular_system():
+    matrix, b = system(rank=5)
+    b = b @ matrix
+    found = conjugate_gradient(lambda u: u @ matrix, b).solution
+    torch.testing.assert_close(found, b @ torch.linalg.pinv(matrix, rtol=1e-10))
+
+
+def test_an_image_is_solved_alike_alone_and_beside_others():
+    """Another that converges at once, or is zero, or is harder, changes nothing."""
+    matrix, b = system(rank=12)
+    b[1] = torch.linalg.eigh(matrix).eigenvectors[:, 0]
+    b[2] = 0
+    together = conjugate_gradient(lambda u: u @ matrix, b).solution
+    for index in range(4):
+        alone = conjugate_gradient(lambda u: u @ matrix, b[index : index + 1]).solution
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-9, atol=1e-12)
+    assert torch.equal(together[2], torch.zeros(12, dtype=torch.float64))
+
+
+def test_conjugate_gradient_tells_when_it_ran_out_of_steps():
+    matrix, b = system(rank=12)
+    found = conjugate_gradient(lambda u: u @ matrix, b, max_steps=2)
+    residual = torch.linalg.vector_norm(b - found.solution @ matrix, dim=1)
+    expected = residual / torch.linalg.vector_norm(b, dim=1)
+    assert found.steps == 2
+    torch.testing.assert_close(found.relative_residual, expected)
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Wrong(Identity):
+    """An operator whose adjoint is off by one percent."""
+
+    def _adjoint(self, y):
+        return 1.01 * y
+
+
+def test_adjoint_gap_finds_a_wrong_adjoint():
+    assert adjoint_gap(Wrong((3, 8, 6)), dtype=torch.float64) > 1e-4
+    assert adjoint_gap(Identity((3, 8, 6)), dtype=torch.float64) < 1e-14
+
+
+@pytest.mark.parametrize("name", ["bicubic x2", "uniform blur 5, circular", "Fourier, any mask"])
+def test_conjugate_gradient_reaches_the_closed_form_pinv(name):
+    """A† by A Aᵀ and conjugate gradients, from forward and adjoint alone."""
+    operator = OPERATORS[name]
+    y = operator(image(operator))
+    found = conjugate_gradient(lambda u: operator(operator.adjoint(u)), y, 1e-13).solution
+    torch.testing.assert_close(operator.adjoint(found), operator.pinv(y), rtol=0, atol=1e-6)
