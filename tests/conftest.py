@@ -3,6 +3,7 @@
 The command line is left out: its annotations name types that it imports only when it runs.
 """
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(
@@ -19,3 +20,14 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch):
+    """No test reaches for the network: a backbone is there already, or it is missing."""
+    import torch
+
+    def refuse(url, *args, **kwargs):
+        raise OSError(f"tests do not download {url}")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)

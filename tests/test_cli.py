@@ -51,6 +51,11 @@ def _observe(photo, prior, path, *more):
     return ["observe", str(photo), "--prior", prior, *measurement, "-o", str(path)]
 
 
+def _size(path):
+    with Pillow.open(path) as picture:
+        return picture.size
+
+
 def _refused(capsys, argv, *words):
     """Exit code 2 and one line that holds `words`."""
     try:
@@ -105,7 +110,7 @@ def test_observe_then_reconstruct(measurement, photo, prior, tmp_path, capsys):
     assert (record["noise_floor"] > 0) == noisy
     if not noisy:
         assert record["relative_residual"] < 1e-5
-    assert Pillow.open(out).size == (32, 32)
+    assert _size(out) == (32, 32)
 
 
 def test_the_truth_gets_the_crop_of_the_observation(photo, prior, tmp_path, capsys):
@@ -125,7 +130,8 @@ def test_the_truth_gets_the_crop_of_the_observation(photo, prior, tmp_path, caps
 def test_a_plain_image_is_a_measurement_too(photo, prior, tmp_path, capsys):
     """A ×4 downscaled photograph of the right size, and one that must be resized."""
     small = tmp_path / "small.png"
-    Pillow.open(photo).resize((8, 8)).save(small)
+    with Pillow.open(photo) as picture:
+        picture.resize((8, 8)).save(small)
     for picture in (small, photo):
         out = tmp_path / f"{picture.stem}-out.png"
         argv = ["reconstruct", str(picture), "--prior", prior, "--operator", "bicubic"]
@@ -158,13 +164,14 @@ def test_a_figure_shows_truth_observation_and_methods(observed, photo, prior, tm
     argv = ["reconstruct", str(observed), "--prior", prior, "--method", "naive", "--method", "csgm"]
     argv += ["--truth", str(photo), *QUICK, "-o", str(tmp_path / "out"), "--figure", str(figure)]
     assert main(argv) == 0
-    width, height = Pillow.open(figure).size
+    width, height = _size(figure)
     assert width > 3 * height / 2
 
 
 def test_measure_prints_a_record_an_image(photo, tmp_path, capsys):
     other = tmp_path / "other.png"
-    Pillow.open(photo).point(lambda value: min(value + 51, 255)).save(other)
+    with Pillow.open(photo) as picture:
+        picture.point(lambda value: min(value + 51, 255)).save(other)
     assert main(["measure", str(photo), str(photo), str(other), "--json"]) == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["psnr"] == float("inf")

@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import os
+import warnings
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image as Pillow
+from PIL import ImageOps
+from torch import Tensor
+
+from iagan.errors import ImageFileError, OutputError, SettingError
+from iagan.files import write_atomically
+from iagan.types import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Of the files that a folder is searched for."""
+
+MAX_PIXELS = 100_000_000
+"""Larger images are refused: most are decompression bombs, and none is a face at 1024²."""
 
 
 @dc.dataclass(frozen=True)
@@ -20,3 +43,181 @@ class Crop:
     photo_size: tuple[int, int]
     center: tuple[int, int]
     side: int
+
+
+def load_image(path: str | os.PathLike[str]) -> Image:
+    """One photograph as float32 `(1, 3, h, w)` in [0, 1].
+
+    Turned as its EXIF tag says. Grey, palette, 16-bit and CMYK images become RGB; transparent
+    pixels are laid on white; of an animation the first frame is taken.
+
+    **Raises:** `ImageFileError`: missing, not an image, truncated, or above `MAX_PIXELS`.
+    """
+    return _to_tensor(_decode(Path(path), "an image (PNG, JPEG, WebP, BMP or TIFF)"))
+
+
+def save_image(image: Image, path: str | os.PathLike[str]) -> None:
+    """One image `(1, 3 or 1, h, w)` as an 8-bit PNG, clamped to [0, 1], written atomically.
+
+    **Raises:** `OutputError` for another suffix or a place that cannot be written; `SettingError`
+    for several images at once.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"Images are saved as .png; got {target}. Name it {target.stem}.png.")
+    if image.shape[0] != 1 or image.shape[1] not in (1, 3):
+        raise SettingError(
+            f"save_image wants one image (1, 1 or 3, h, w); got {tuple(image.shape)}. "
+            "Save a batch image by image."
+        )
+    pixels = (image[0].detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    picture = Pillow.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
+    write_atomically(target, lambda stream: picture.save(stream, format="PNG"))
+
+
+def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tensor, "height width"]:
+    """A mask of `size` (height, width): a .npy of booleans or 0/1, or an image, white is true.
+
+    **Raises:** `ImageFileError` when it cannot be read, has another size or other values.
+    """
+    source = Path(path)
+    mask = _mask_from_array(source) if source.suffix == ".npy" else _mask_from_image(source)
+    if mask.shape != size:
+        raise ImageFileError(
+            f"{source}: a mask of {size[1]}×{size[0]} pixels was wanted; got "
+            f"{'×'.join(map(str, reversed(mask.shape)))}. Make it for the prior's size."
+        )
+    return torch.from_numpy(mask)
+
+
+def crop_square(
+    photo: Float[Tensor, "batch channel rows columns"],
+    box: Sequence[int] | None,
+    crop: Crop | None,
+    size: tuple[int, int],
+) -> Image:
+    """The square of `photo` that is to be worked on, resized to `size` (height, width).
+
+    **Arguments:**
+    - `box`: `(left, top, side)` in pixels, or None for `default_square`.
+    - `crop`: what the prior expects.
+
+    Resized by an anti-aliased bicubic filter, and clamped to [0, 1].
+    **Raises:** `SettingError` for a box that is not inside the photograph.
+    """
+    height, width = photo.shape[-2:]
+    left, top, side = box if box is not None else default_square(photo, crop)
+    if side < 1 or left < 0 or top < 0 or left + side > width or top + side > height:
+        raise SettingError(
+            f"A square LEFT,TOP,SIDE inside the image of {width}×{height} pixels was wanted; got "
+            f"{left},{top},{side}. Choose a smaller one."
+        )
+    square = photo[..., top : top + side, left : left + side]
+    if (side, side) == tuple(size):
+        return square
+    resized = torch.nn.functional.interpolate(
+        square, size=tuple(size), mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized.clamp(0, 1)
+
+
+def default_square(photo: Image, crop: Crop | None) -> tuple[int, int, int]:
+    """`(left, top, side)`: the prior's square of an aligned photograph, else the centred one."""
+    height, width = photo.shape[-2:]
+    if crop is not None and (width, height) == crop.photo_size:
+        half = crop.side // 2
+        return crop.center[0] - half, crop.center[1] - half, crop.side
+    side = min(height, width)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The images among `paths`, folders replaced by the images in them, sorted by name."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
+        else:
+            found.append(path)
+    return found
+
+
+def astronaut() -> Image:
+    """Eileen Collins's official portrait (NASA, public domain), aligned as CelebA's photographs."""
+    with resources.as_file(resources.files("iagan") / "data" / "astronaut.png") as path:
+        return load_image(path)
+
+
+def decode_rgb(source: IO[bytes] | Path, name: str) -> Pillow.Image:
+    """An open file or path as an upright 8-bit RGB picture; `name` is for the error.
+
+    **Raises:** `ImageFileError`.
+    """
+    return _to_rgb(_open(source, name, "an image (PNG, JPEG, WebP, BMP or TIFF)"))
+
+
+def _decode(path: Path, wanted: str) -> Pillow.Image:
+    return _open(path, str(path), wanted)
+
+
+def _open(source: IO[bytes] | Path, name: str, wanted: str) -> Pillow.Image:
+    """A decoded picture, refused in words. Pillow's own limit only warns; ours refuses."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(source) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise ImageFileError(
+                        f"{name} has {width}×{height} pixels, more than {MAX_PIXELS}. "
+                        "Scale it down first."
+                    )
+                picture.load()
+                return ImageOps.exif_transpose(picture)
+    except ImageFileError:
+        raise
+    except FileNotFoundError:
+        raise ImageFileError(f"{name}: there is no such file. Check the path.") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageFileError(
+            f"{name} is not {wanted} that can be read: {reason}. Convert or replace it."
+        ) from error
+
+
+def _to_rgb(picture: Pillow.Image) -> Pillow.Image:
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        white = Pillow.new("RGBA", layered.size, (255, 255, 255, 255))
+        return Pillow.alpha_composite(white, layered).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _to_tensor(picture: Pillow.Image) -> Image:
+    if picture.mode.startswith(("I", "F")):
+        grey = np.asarray(picture, dtype=np.float32)
+        scale = 65535.0 if picture.mode.startswith("I") else 1.0
+        pixels = np.repeat(grey[..., None] / scale, 3, axis=2).clip(0, 1)
+    else:
+        pixels = np.asarray(_to_rgb(picture), dtype=np.float32) / 255
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+
+
+def _mask_from_image(path: Path) -> np.ndarray:
+    picture = _decode(path, "a mask (an image or .npy)")
+    return np.asarray(_to_rgb(picture).convert("L")) > 127
+
+
+def _mask_from_array(path: Path) -> np.ndarray:
+    wanted = "a .npy of booleans or of 0 and 1, two-dimensional"
+    try:
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ImageFileError(f"{path}: there is no such file. Check the path.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageFileError(f"{path}: {wanted} was wanted; got {error}. Save it again.") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise ImageFileError(f"{path}: {wanted} was wanted; got something else. Save it again.")
+    if not np.isin(values, (0, 1)).all():
+        raise ImageFileError(f"{path}: {wanted} was wanted; got other values. Compare it first.")
+    return values.astype(bool)

@@ -19,19 +19,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Crop, measure, save."""
+    import dataclasses as dc
+
     import torch
 
+    from iagan.files import check_writable
     from iagan.generators import load_prior
-    from iagan.images import crop_square, load_image
+    from iagan.images import crop_square, default_square, load_image
     from iagan.observation import observe, save_observation
 
+    check_writable(args.output)
     generator = load_prior(args.prior)
     photo = load_image(args.image)
-    x = crop_square(photo, args.crop, generator.metadata.crop, generator.image_shape[1:])
+    box = args.crop or default_square(photo, generator.metadata.crop)
+    x = crop_square(photo, box, None, generator.image_shape[1:])
     operator = options.build_operator(args, generator.image_shape)
     rng = torch.Generator().manual_seed(args.seed)
     observation = observe(x, operator, options.noise_std(args), rng)
-    save_observation(observation, args.output)
+    save_observation(dc.replace(observation, crop=box), args.output)
     shape = "×".join(map(str, operator.measurement_shape))
     print(f"{args.output}: {args.operator}, y {shape}, m/n = {operator.m / operator.n:.3f}")
     return 0

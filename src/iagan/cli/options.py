@@ -44,7 +44,7 @@ def add_crop(parser: argparse.ArgumentParser) -> None:
 
 
 def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
-    """`--operator` and what describes it, `--noise`, `--seed`."""
+    """`--operator` and what describes it, `--noise`."""
     group = parser.add_argument_group("the measurement")
     group.add_argument("--operator", choices=OPERATORS, required=required)
     group.add_argument("--scale", type=int, metavar="S", help="bicubic: downscaling factor")

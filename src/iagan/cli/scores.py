@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.errors import MissingDependencyError, ShapeError
 
 if TYPE_CHECKING:
     from iagan.generators import Generator
+    from iagan.measure import Net
     from iagan.types import Image
 
 
@@ -19,7 +21,7 @@ class Scorer:
     - `net`: the backbone of LPIPS.
     """
 
-    def __init__(self, net: str) -> None:
+    def __init__(self, net: Net) -> None:
         self.net = net
         self.told = False
 
@@ -57,10 +59,10 @@ def in_words(found: dict[str, float | None]) -> str:
 
 
 def load_truth(
-    path: str,
+    path: str | Path,
     crop: tuple[int, int, int] | None,
     generator: Generator | None,
-    size: tuple[int, int],
+    size: tuple[int, ...],
 ) -> Image:
     """The true image, cropped as the observation was.
 
@@ -76,4 +78,6 @@ def load_truth(
             f"{path} is {truth.shape[-1]}×{truth.shape[-2]} and the image {size[1]}×{size[0]}. "
             "Say which square of it was observed: --prior P or --crop LEFT,TOP,SIDE."
         )
-    return crop_square(truth, crop, generator.metadata.crop if generator else None, size)
+    return crop_square(
+        truth, crop, generator.metadata.crop if generator else None, (size[0], size[1])
+    )

@@ -46,7 +46,7 @@ class Plan:
     steps_scale: float = 1.0
     restarts: int = 1
     seed: int = 0
-    lpips_net: str = "alex"
+    lpips_net: measure.Net = "alex"
     save_images: bool = False
     chunk: int = 4
 
@@ -124,7 +124,7 @@ def _work(
         for x, seed in zip(truths.values(), _seeds(plan, setting, truths), strict=True)
     ]
     observation = dc.replace(each[0], y=torch.cat([one.y for one in each]))
-    shared = {"restarts": plan.restarts, "seed": _seeds(plan, setting, truths)}
+    shared: dict[str, Any] = {"restarts": plan.restarts, "seed": _seeds(plan, setting, truths)}
     for group in _groups(methods):
         options = shared | _effort(plan, group[-1], observation, generator)
         for result in reconstruct_all(

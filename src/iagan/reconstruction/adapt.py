@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from iagan.generators import Generator
-from iagan.reconstruction.optimize import Objective
+from iagan.reconstruction.optimize import Objective, Variables
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 from iagan.types import Image, Latent
 
@@ -28,7 +28,7 @@ def adapt(task: Task, before: Estimate | None) -> Estimate:
     rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
 
     def problem(rows: Tensor) -> Objective:
-        def objective(variables: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        def objective(variables: Variables, step: int) -> tuple[Tensor, Tensor]:
             x = synthesize_each(generator, weights_of(variables), variables["z"])
             return task.misfit(x, rows), x
 
@@ -78,7 +78,10 @@ def one_by_one(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> 
 
 
 def all_together(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
-    """One batched call (grouped convolutions): quicker on a GPU."""
-    return vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])(
-        dict(theta), z
-    )
+    """One batched call (grouped convolutions): quicker on a GPU.
+
+    The weights are made contiguous: from stacked channels-last weights torch 2.15 computes wrong
+    gradients here (found by the test against `one_by_one`).
+    """
+    dense = {name: value.contiguous() for name, value in theta.items()}
+    return vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])(dense, z)

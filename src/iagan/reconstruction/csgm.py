@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from iagan.reconstruction.optimize import Objective
+from iagan.reconstruction.optimize import Objective, Variables
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 from iagan.types import Latent
 
@@ -16,7 +16,7 @@ def csgm(task: Task, before: Estimate | None = None) -> Estimate:
     image_of_row = torch.arange(task.count).repeat_interleave(settings.restarts)
 
     def problem(rows: Tensor) -> Objective:
-        def objective(variables: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        def objective(variables: Variables, step: int) -> tuple[Tensor, Tensor]:
             x = generator(variables["z"])
             return task.misfit(x, image_of_row[rows]), x
 

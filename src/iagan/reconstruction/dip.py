@@ -7,7 +7,7 @@ from torch import Tensor
 
 from iagan.generators import Generator, LatentLaw, SkipNet
 from iagan.reconstruction.adapt import THETA, synthesize_each, weights_of
-from iagan.reconstruction.optimize import Objective
+from iagan.reconstruction.optimize import Objective, Variables
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 
 INPUT_CHANNELS = 32
@@ -34,7 +34,7 @@ def dip(task: Task, before: Estimate | None = None) -> Estimate:
     def problem(rows: Tensor) -> Objective:
         streams = [torch.Generator().manual_seed(task.seeds()[i] + 1) for i in rows.tolist()]
 
-        def objective(variables: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        def objective(variables: Variables, step: int) -> tuple[Tensor, Tensor]:
             noise = torch.stack([torch.randn(inputs.shape[1:], generator=rng) for rng in streams])
             u = inputs[rows] + settings.input_noise * noise.to(inputs)
             x = synthesize_each(networks[0], weights_of(variables), u)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -77,7 +78,8 @@ def _settings(paper: Settings, given: dict[str, int | None]) -> Settings:
             raise SettingError(
                 f"reconstruct wants {name} as an integer of at least {least}; got {value}."
             )
-    return dc.replace(paper, **{name: value for name, value in given.items() if value is not None})
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return dc.replace(paper, **chosen)
 
 
 def _seed(seed: int | Sequence[int], count: int) -> int | tuple[int, ...]:

@@ -106,7 +106,7 @@ def minimize_in_batches(
     """
     count = len(next(iter(start.values())))
     total = -(-count // task.batch_size) * (steps + 1)
-    found = []
+    found: list[Minimum] = []
     for rows in torch.arange(count).split(task.batch_size):
         report = _reporter(task, phase, len(found) * (steps + 1), total)
         part = {name: value[int(rows[0]) : int(rows[-1]) + 1] for name, value in start.items()}

@@ -1,0 +1,114 @@
+"""How near an estimate is to the truth: PSNR, SSIM, LPIPS."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from iagan.errors import MissingDependencyError, SettingError, ShapeError
+from iagan.types import Image, PerImage
+
+Net = Literal["alex", "vgg", "squeeze"]
+
+BACKBONES: dict[str, str] = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
+"""The file of each LPIPS backbone, as torchvision names it."""
+
+
+def psnr(image: Image, truth: Image, data_range: float = 1.0) -> float:
+    r"""$10 \log_{10}(r^2 / \overline{\mathrm{MSE}})$ in dB, the MSE averaged over the images first.
+
+    As in arXiv 1906.05284, footnote 2; inf for equal images. For one number an image see
+    `psnr_per_image`; their mean is another number.
+
+    **Arguments:**
+    - `image`, `truth`: `(batch, channels, h, w)`, on one device. Not clamped.
+    - `data_range`: the largest possible difference, 1 for images in [0, 1].
+    """
+    return float(_decibels(_mse(image, truth).mean(), data_range))
+
+
+def psnr_per_image(image: Image, truth: Image, data_range: float = 1.0) -> PerImage:
+    """The PSNR of every image alone, in dB."""
+    return _decibels(_mse(image, truth), data_range)
+
+
+def ssim(image: Image, truth: Image, data_range: float = 1.0) -> PerImage:
+    """Structural similarity (Wang et al. 2004: Gaussian window, σ = 1.5), 1 for equal images."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _check(image, truth)
+    found = structural_similarity_index_measure(
+        image.double(), truth.double(), data_range=data_range, reduction="none"
+    )
+    assert isinstance(found, Tensor)
+    return found.reshape(-1).to(image.dtype)
+
+
+def lpips(image: Image, truth: Image, net: Net = "alex") -> PerImage:
+    """Perceptual distance (Zhang et al. 2018, v0.1): lower is better. Images are clamped to [0, 1].
+
+    **Arguments:**
+    - `net`: the backbone; the paper's is `"alex"`. Numbers of different backbones do not compare.
+
+    **Raises:** `MissingDependencyError` when the backbone is not there and cannot be downloaded.
+    """
+    _check(image, truth)
+    network = _network(net)
+    network.to(image.device)
+    with torch.no_grad():
+        pairs = (2 * each.float().clamp(0, 1) - 1 for each in (image, truth))
+        return network(*pairs).reshape(-1).to(image.dtype)
+
+
+METRICS: dict[str, Callable[..., Any]] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
+"""Every measure by name."""
+
+
+@functools.cache
+def _network(net: str) -> torch.nn.Module:
+    if net not in get_args(Net):
+        raise SettingError(f"lpips wants net 'alex', 'vgg' or 'squeeze'; got {net!r}.")
+    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
+
+    try:
+        # torch.hub reports a download on standard output, which belongs to the caller's results.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            metric = LearnedPerceptualImagePatchSimilarity(net_type=net)
+            return metric.net.eval().requires_grad_(False)
+    except (OSError, RuntimeError) as error:
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        raise MissingDependencyError(
+            f"LPIPS ({net}) wants the backbone {BACKBONES[net]}, and it cannot be downloaded: put "
+            f"that file of torchvision's into {folder}, or run once with a network."
+        ) from error
+
+
+def _mse(image: Tensor, truth: Tensor) -> Tensor:
+    _check(image, truth)
+    return (image.double() - truth.double()).square().flatten(1).mean(1)
+
+
+def _decibels(mse: Tensor, data_range: float) -> Tensor:
+    if not data_range > 0:
+        raise SettingError(f"PSNR wants a data_range above 0; got {data_range}.")
+    return -10 * torch.log10(mse / data_range**2)
+
+
+def _check(image: Tensor, truth: Tensor) -> None:
+    if image.shape != truth.shape or image.ndim != 4:
+        raise ShapeError(
+            f"Measures compare images (batch, channels, h, w) of one shape; got "
+            f"{tuple(image.shape)} and {tuple(truth.shape)}. Crop or resize one of them."
+        )

@@ -1,0 +1,202 @@
+"""y = A x + e: simulated, measured, saved and loaded."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import io
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iagan.errors import IaganError, ObservationFileError, SettingError
+from iagan.files import write_atomically
+from iagan.operators import LinearOperator, from_spec
+from iagan.types import Image, Measurement
+
+FORMAT, VERSION = "iagan-observation", 1
+MAX_BYTES = 2**32
+"""Of the arrays in a file; what declares more is refused before it is read."""
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Observation:
+    r"""What was measured of a batch of images, $y = A x + e$.
+
+    **Arguments:**
+    - `y`: `(batch, *operator.measurement_shape)`, real or complex, finite.
+    - `operator`: A.
+    - `noise_std`: σ of e, for images in [0, 1]; for a complex y that of the real and of the
+      imaginary part each.
+    - `crop`: `(left, top, side)` of the photograph that was measured, where it is known.
+
+    **Raises:** `ShapeError`; `SettingError` for NaN or Inf in y, or a negative σ.
+    """
+
+    y: Measurement
+    operator: LinearOperator
+    noise_std: float = 0.0
+    crop: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.operator._check_measurement(self.y)
+        if not (math.isfinite(self.noise_std) and self.noise_std >= 0):
+            raise SettingError(
+                f"Observation wants noise_std finite and at least 0; got {self.noise_std}."
+            )
+        wrong = int((~torch.isfinite(self.y)).sum())
+        if wrong:
+            raise SettingError(
+                f"Observation wants finite measurements; got NaN or Inf in {wrong} of "
+                f"{self.y.numel()}. Leave those out with a mask, or measure again."
+            )
+
+    @property
+    def noise_floor(self) -> float:
+        r"""$\sigma\sqrt{m}$: about what $\|A x - y\|$ is for the true x."""
+        return self.noise_std * math.sqrt(self.operator.m)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: slice | list[int] | Tensor) -> Observation:
+        """Some of the images: a slice, or a list of indices."""
+        return dc.replace(self, y=self.y[rows])
+
+    def to(self, device: torch.device | str) -> Observation:
+        """The same observation on `device`."""
+        return dc.replace(self, y=self.y.to(device), operator=self.operator.to(device))
+
+
+def observe(
+    image: Image,
+    operator: LinearOperator,
+    noise_std: float = 0.0,
+    rng: torch.Generator | None = None,
+) -> Observation:
+    r"""Simulate $y = A x + e$, $e \sim N(0, \sigma^2)$ on every real number of y.
+
+    The noise is drawn image by image: a batch gets what its images would get one after another.
+
+    **Arguments:**
+    - `image`: x, `(batch, channels, h, w)` in [0, 1].
+    - `noise_std`: σ in that scale; the paper's 10/255 is `10 / 255`.
+    - `rng`: of the noise; needed where there is any.
+    """
+    y = operator(image)
+    if noise_std > 0:
+        if rng is None:
+            raise SettingError(
+                "observe wants rng, a torch.Generator, for the noise; got none. "
+                "Pass torch.Generator().manual_seed(0)."
+            )
+        y = y + noise_std * torch.stack([_unit_noise(one, rng) for one in y])
+    return Observation(y, operator, float(noise_std))
+
+
+def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:
+    """Standard normal in every real number, drawn on the device of `rng` in single precision."""
+    shape = (*like.shape, 2) if like.is_complex() else tuple(like.shape)
+    noise = torch.randn(shape, generator=rng, device=rng.device)
+    return (torch.view_as_complex(noise) if like.is_complex() else noise).to(like)
+
+
+def save_observation(observation: Observation, path: str | os.PathLike[str]) -> None:
+    """Write an .npz atomically: `y`, and a JSON text of the operator's spec, σ and crop.
+
+    The .npz can be made without iagan too: see `load_observation` for what it must hold.
+    **Raises:** `OutputError`; `SettingError` for an operator that has no spec.
+    """
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "operator": observation.operator.spec(),
+        "noise_std": observation.noise_std,
+        "crop": observation.crop,
+    }
+    y = observation.y.detach().cpu().numpy()
+    buffer = io.BytesIO()
+    np.savez(buffer, y=y, about=np.array(json.dumps(about)))
+    write_atomically(path, lambda stream: stream.write(buffer.getvalue()))
+
+
+def load_observation(path: str | os.PathLike[str]) -> Observation:
+    """Read what `save_observation` wrote. Nothing in the file is run.
+
+    The file holds `y`, float32, float64, complex64 or complex128, `(batch, ...)`, and `about`, a
+    JSON text with `format`, `version`, `operator`, `noise_std` and `crop`.
+
+    **Raises:** `ObservationFileError`, one line, for everything else.
+    """
+    source = Path(path)
+    arrays = _read_arrays(source)
+    about = _read_about(source, arrays["about"])
+    y = arrays["y"]
+    if y.dtype.kind not in "fc" or y.ndim < 2:
+        raise _refusal(
+            source, f"y is {y.dtype} of {y.ndim} dimensions, not float or complex (b, …)"
+        )
+    try:
+        crop = about["crop"]
+        return Observation(
+            torch.from_numpy(np.ascontiguousarray(y.astype(y.dtype.newbyteorder("=")))),
+            from_spec(about["operator"]),
+            float(about["noise_std"]),
+            None if crop is None else (int(crop[0]), int(crop[1]), int(crop[2])),
+        )
+    except IaganError as error:
+        raise ObservationFileError(f"{source}: {error}") from error
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise _refusal(source, f"its description is malformed ({error})") from error
+
+
+def _read_arrays(source: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            declared = sum(member.file_size for member in archive.infolist())
+        if declared > MAX_BYTES:
+            raise _refusal(source, f"its arrays take {declared} bytes, more than {MAX_BYTES}")
+        with np.load(source, allow_pickle=False) as content:
+            missing = {"y", "about"} - set(content.files)
+            if missing:
+                raise _refusal(source, f"it lacks {', '.join(sorted(missing))}")
+            return {name: content[name] for name in ("y", "about")}
+    except FileNotFoundError:
+        raise ObservationFileError(f"{source}: there is no such file. Check the path.") from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _refusal(source, reason) from error
+
+
+def _read_about(source: Path, text: np.ndarray) -> dict[str, Any]:
+    try:
+        about = json.loads(str(text[()]))
+    except (ValueError, RecursionError) as error:
+        raise _refusal(source, "its description is not JSON") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise _refusal(source, f"its description is not of format {FORMAT}")
+    if about.get("version") != VERSION:
+        raise _refusal(source, f"it is of version {about.get('version')!r}, and {VERSION} is known")
+    missing = {"operator", "noise_std", "crop"} - set(about)
+    if missing:
+        raise _refusal(source, f"its description lacks {', '.join(sorted(missing))}")
+    return about
+
+
+def _refusal(source: Path, reason: str) -> ObservationFileError:
+    return ObservationFileError(
+        f"{source} is not an iagan observation: {reason}. Make one with iagan observe."
+    )

@@ -1,0 +1,83 @@
+"""One PNG: rows of pictures with titles and scores."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import os
+from collections.abc import Sequence
+
+import torch
+
+from iagan.errors import SettingError
+from iagan.files import write_atomically
+from iagan.observation import Observation
+from iagan.types import Image
+
+CELL_INCHES = 1.75
+LINE_INCHES = 0.165
+DPI = 160
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Panel:
+    """One picture of a figure.
+
+    **Arguments:**
+    - `image`: `(1, 3 or 1, h, w)` in [0, 1]; of any size: it is magnified pixel by pixel.
+    - `title`: above the picture.
+    - `caption`: below it, any number of lines.
+    """
+
+    image: Image
+    title: str = ""
+    caption: str = ""
+
+
+def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
+    """Draw rows of panels into one PNG, written atomically. Titles stand above the first row only,
+    unless a later row has others.
+
+    **Raises:** `SettingError` for no panel; `OutputError` when the file cannot be written.
+    """
+    if not rows or not all(rows):
+        raise SettingError("figure wants at least one panel in every row; got none.")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = max(len(row) for row in rows)
+    lines = [max(panel.caption.count("\n") + bool(panel.caption) for panel in row) for row in rows]
+    heights = [CELL_INCHES + LINE_INCHES * (count + 0.6) for count in lines]
+    heights[0] += 1.6 * LINE_INCHES
+    drawing = Figure(figsize=(columns * (CELL_INCHES + 0.08), sum(heights)), dpi=DPI)
+    FigureCanvasAgg(drawing)
+    top = sum(heights)
+    for index, row in enumerate(rows):
+        top -= heights[index]
+        titles = [panel.title for panel in row]
+        repeated = index > 0 and titles == [panel.title for panel in rows[index - 1]]
+        for column, panel in enumerate(row):
+            bottom = (top + LINE_INCHES * (lines[index] + 0.4)) / sum(heights)
+            left = (column + 0.02) / columns
+            box = (left, bottom, 0.96 / columns, CELL_INCHES / sum(heights))
+            _draw(drawing.add_axes(box), panel, "" if repeated else panel.title)
+    write_atomically(path, lambda stream: drawing.savefig(stream, format="png"))
+
+
+def _draw(axes, panel: Panel, title: str) -> None:  # type: ignore[no-untyped-def]  # matplotlib's
+    pixels = panel.image[0].detach().cpu().float().clamp(0, 1).permute(1, 2, 0)
+    axes.imshow(pixels.expand(-1, -1, 3).numpy(), interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9, pad=4)
+    axes.text(
+        0.5, -0.03, panel.caption, transform=axes.transAxes, ha="center", va="top", fontsize=7.5
+    )  # fmt: skip
+
+
+def picture_of(observation: Observation) -> Image:
+    """How a measurement is shown: y itself where it is an image, else the naive estimate.
+
+    **Shapes:** `(batch, channels, h', w')`, clamped to [0, 1].
+    """
+    y = observation.y
+    shown = y if y.ndim == 4 and not y.is_complex() else observation.operator.naive(y)
+    return shown.detach().to(device="cpu", dtype=torch.float32).clamp(0, 1)
