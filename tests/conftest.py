@@ -18,7 +18,7 @@ install_import_hook(
         "iagan.show",
         "iagan.train",
     ],
-    "beartype.beartype",
+    "typecheck.typechecker",
 )
 
 

@@ -166,16 +166,14 @@ def _open(source: IO[bytes] | Path, name: str, wanted: str) -> Pillow.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Pillow.open(source) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise ImageFileError(
-                        f"{name} has {width}×{height} pixels, more than {MAX_PIXELS}. "
-                        "Scale it down first."
-                    )
+                if picture.size[0] * picture.size[1] > MAX_PIXELS:
+                    raise Pillow.DecompressionBombError
                 picture.load()
                 return ImageOps.exif_transpose(picture)
-    except ImageFileError:
-        raise
+    except Pillow.DecompressionBombError:
+        raise ImageFileError(
+            f"{name} has more than {MAX_PIXELS} pixels. Scale it down first."
+        ) from None
     except FileNotFoundError:
         raise ImageFileError(f"{name}: there is no such file. Check the path.") from None
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file

@@ -7,15 +7,13 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from iagan.errors import MissingDependencyError, SettingError, ShapeError
 from iagan.types import Image, PerImage
-
-Net = Literal["alex", "vgg", "squeeze"]
 
 BACKBONES: dict[str, str] = {
     "alex": "alexnet-owt-7be5be79.pth",
@@ -25,7 +23,7 @@ BACKBONES: dict[str, str] = {
 """The file of each LPIPS backbone, as torchvision names it."""
 
 
-def psnr(image: Image, truth: Image, data_range: float = 1.0) -> float:
+def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
     r"""$10 \log_{10}(r^2 / \overline{\mathrm{MSE}})$ in dB, the MSE averaged over the images first.
 
     As in arXiv 1906.05284, footnote 2; inf for equal images. For one number an image see
@@ -38,12 +36,12 @@ def psnr(image: Image, truth: Image, data_range: float = 1.0) -> float:
     return float(_decibels(_mse(image, truth).mean(), data_range))
 
 
-def psnr_per_image(image: Image, truth: Image, data_range: float = 1.0) -> PerImage:
+def psnr_per_image(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     """The PSNR of every image alone, in dB."""
     return _decibels(_mse(image, truth), data_range)
 
 
-def ssim(image: Image, truth: Image, data_range: float = 1.0) -> PerImage:
+def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     """Structural similarity (Wang et al. 2004: Gaussian window, σ = 1.5), 1 for equal images."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -55,7 +53,7 @@ def ssim(image: Image, truth: Image, data_range: float = 1.0) -> PerImage:
     return found.reshape(-1).to(image.dtype)
 
 
-def lpips(image: Image, truth: Image, net: Net = "alex") -> PerImage:
+def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     """Perceptual distance (Zhang et al. 2018, v0.1): lower is better. Images are clamped to [0, 1].
 
     **Arguments:**
@@ -77,15 +75,17 @@ METRICS: dict[str, Callable[..., Any]] = {"psnr": psnr, "ssim": ssim, "lpips": l
 
 @functools.cache
 def _network(net: str) -> torch.nn.Module:
-    if net not in get_args(Net):
-        raise SettingError(f"lpips wants net 'alex', 'vgg' or 'squeeze'; got {net!r}.")
+    if net not in BACKBONES:
+        raise SettingError(
+            f"lpips wants net {', '.join(BACKBONES)}; got {net!r}. Name one of them."
+        )
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
     try:
         # torch.hub reports a download on standard output, which belongs to the caller's results.
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
-            metric = LearnedPerceptualImagePatchSimilarity(net_type=net)
+            metric = LearnedPerceptualImagePatchSimilarity(net_type=net)  # type: ignore[arg-type]
             return metric.net.eval().requires_grad_(False)
     except (OSError, RuntimeError) as error:
         folder = f"{torch.hub.get_dir()}/checkpoints"

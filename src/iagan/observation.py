@@ -166,7 +166,7 @@ def _read_arrays(source: Path) -> dict[str, np.ndarray]:
             missing = {"y", "about"} - set(content.files)
             if missing:
                 raise _refusal(source, f"it lacks {', '.join(sorted(missing))}")
-            return {name: content[name] for name in ("y", "about")}
+            arrays = {name: content[name] for name in ("y", "about")}
     except FileNotFoundError:
         raise ObservationFileError(f"{source}: there is no such file. Check the path.") from None
     except (
@@ -179,6 +179,9 @@ def _read_arrays(source: Path) -> dict[str, np.ndarray]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _refusal(source, reason) from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise _refusal(source, "y and about are not arrays")
+    return arrays
 
 
 def _read_about(source: Path, text: np.ndarray) -> dict[str, Any]:
@@ -193,6 +196,8 @@ def _read_about(source: Path, text: np.ndarray) -> dict[str, Any]:
     missing = {"operator", "noise_std", "crop"} - set(about)
     if missing:
         raise _refusal(source, f"its description lacks {', '.join(sorted(missing))}")
+    if not isinstance(about["operator"], dict):
+        raise _refusal(source, "its operator is not a JSON object")
     return about
 
 

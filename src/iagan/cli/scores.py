@@ -10,7 +10,6 @@ from iagan.errors import MissingDependencyError, ShapeError
 
 if TYPE_CHECKING:
     from iagan.generators import Generator
-    from iagan.measure import Net
     from iagan.types import Image
 
 
@@ -21,7 +20,7 @@ class Scorer:
     - `net`: the backbone of LPIPS.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: str) -> None:
         self.net = net
         self.told = False
 

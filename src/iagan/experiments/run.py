@@ -46,7 +46,7 @@ class Plan:
     steps_scale: float = 1.0
     restarts: int = 1
     seed: int = 0
-    lpips_net: measure.Net = "alex"
+    lpips_net: str = "alex"
     save_images: bool = False
     chunk: int = 4
 

@@ -1,0 +1,165 @@
+"""Observations: the noise model, and files from strangers."""
+
+import io
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+import iagan
+from iagan.errors import ObservationFileError, OutputError, SettingError, ShapeError
+from iagan.operators import BicubicDownsample, Gaussian, Identity, Inpaint, SubsampledFourier
+
+SHAPE = (3, 8, 6)
+OPERATORS = [
+    BicubicDownsample(SHAPE, scale=2),
+    SubsampledFourier.random(SHAPE, 0.5, seed=0),
+    Gaussian.from_ratio(SHAPE, 0.3, seed=0),
+    Inpaint.random(SHAPE, 0.5, seed=0),
+]
+ids = [type(operator).__name__ for operator in OPERATORS]
+
+
+def _rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=ids)
+def test_the_noise_has_its_std_on_every_real_number(operator):
+    """2,000 images: the std of real and of imaginary parts, and the noise floor, within 3 %."""
+    x = torch.full((2000, *SHAPE), 0.5)
+    observation = iagan.observe(x, operator, 0.1, _rng())
+    e = observation.y - operator(x)
+    parts = torch.view_as_real(e).unbind(-1) if e.is_complex() else (e,)
+    for part in parts:
+        assert float(part.std()) == pytest.approx(0.1, rel=0.03)
+        assert abs(float(part.mean())) < 0.003
+    norms = sum(part.flatten(1).square().sum(1) for part in parts).sqrt()
+    assert float(norms.mean()) == pytest.approx(observation.noise_floor, rel=0.03)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=ids)
+def test_a_batch_gets_the_noise_of_its_images_one_by_one(operator):
+    x = torch.rand(3, *SHAPE, generator=_rng(1))
+    together, rng = iagan.observe(x, operator, 0.2, _rng(5)).y, _rng(5)
+    alone = torch.cat([iagan.observe(one[None], operator, 0.2, rng).y for one in x])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=ids)
+def test_a_file_holds_the_whole_observation(operator, tmp_path):
+    x = torch.rand(2, *SHAPE, generator=_rng())
+    before = iagan.Observation(operator(x), operator, 0.04, crop=(3, 4, 50))
+    iagan.save_observation(before, tmp_path / "y.npz")
+    after = iagan.load_observation(tmp_path / "y.npz")
+    assert torch.equal(after.y, before.y)
+    assert after.y.dtype == before.y.dtype
+    assert (after.noise_std, after.crop) == (0.04, (3, 4, 50))
+    torch.testing.assert_close(after.operator(x), operator(x), rtol=0, atol=0)
+
+
+def test_the_matrix_of_random_projections_is_not_in_the_file(tmp_path):
+    operator = Gaussian.from_ratio((3, 32, 32), 0.5, seed=3)
+    observation = iagan.observe(torch.rand(1, 3, 32, 32, generator=_rng()), operator)
+    iagan.save_observation(observation, tmp_path / "y.npz")
+    assert (tmp_path / "y.npz").stat().st_size < 20_000
+
+
+def _write(path, **changes):
+    """An .npz as save_observation writes it, with parts replaced, or dropped where None."""
+    about = {
+        "format": "iagan-observation",
+        "version": 1,
+        "operator": Identity(SHAPE).spec(),
+        "noise_std": 0.0,
+        "crop": None,
+    }
+    about |= changes.pop("about", {})
+    arrays = {"y": np.zeros((1, *SHAPE), np.float32), "about": np.array(json.dumps(about))}
+    arrays |= changes
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+
+
+class _Code:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"y": None}, "lacks y"),
+        ({"about": {"format": "theirs"}}, "format"),
+        ({"about": {"version": 9}}, "version"),
+        ({"about": {"operator": {"operator": "magic"}}}, "magic"),
+        ({"about": {"operator": 3}}, "operator"),
+        ({"about": {"noise_std": -1}}, "noise_std"),
+        ({"about": {"noise_std": "loud"}}, "malformed"),
+        ({"about": {"crop": [1]}}, "malformed"),
+        ({"y": np.zeros((1, 3, 8, 7), np.float32)}, r"\(batch, 3, 8, 6\)"),
+        ({"y": np.zeros((1, *SHAPE), np.complex64)}, "complex"),
+        ({"y": np.zeros((1, *SHAPE), np.int32)}, "int32"),
+        ({"y": np.full((1, *SHAPE), np.nan, np.float32)}, "NaN"),
+        ({"y": np.array([_Code()], dtype=object)}, "allow_pickle"),
+    ],
+)
+def test_files_that_are_not_ours_are_refused(changes, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "y.npz"
+    _write(path, **changes)
+    with pytest.raises(ObservationFileError, match=words) as caught:
+        iagan.load_observation(path)
+    assert "\n" not in str(caught.value)
+    assert "y.npz" in str(caught.value)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_files_that_are_no_archives_are_refused(tmp_path):
+    whole = tmp_path / "whole.npz"
+    _write(whole)
+    cut, junk, text = (tmp_path / name for name in ("cut.npz", "junk.npz", "text.npz"))
+    cut.write_bytes(whole.read_bytes()[:300])
+    junk.write_bytes(b"")
+    with zipfile.ZipFile(text, "w") as archive:
+        archive.writestr("y.npy", "not an array")
+        archive.writestr("about.npy", "neither")
+    for path in (cut, junk, text, tmp_path / "missing.npz"):
+        with pytest.raises(ObservationFileError, match=path.name) as caught:
+            iagan.load_observation(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_array_that_declares_to_be_huge_is_refused(tmp_path):
+    """40 TB in the header, nothing behind it."""
+    stream = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    _write(tmp_path / "y.npz")
+    with zipfile.ZipFile(tmp_path / "y.npz") as archive:
+        about = archive.read("about.npy")
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
+        archive.writestr("y.npy", stream.getvalue())
+        archive.writestr("about.npy", about)
+    with pytest.raises(ObservationFileError, match=r"y\.npz"):
+        iagan.load_observation(tmp_path / "y.npz")
+
+
+def test_wrong_values_are_refused_in_words(tmp_path):
+    operator = Identity(SHAPE)
+    y, broken = torch.zeros(1, *SHAPE), torch.zeros(1, *SHAPE)
+    broken[0, 1, 2, 3] = torch.inf
+    with pytest.raises(SettingError, match="NaN or Inf in 1"):
+        iagan.Observation(broken, operator)
+    with pytest.raises(SettingError, match="noise_std"):
+        iagan.Observation(y, operator, -0.1)
+    with pytest.raises(SettingError, match="rng"):
+        iagan.observe(y, operator, 0.1)
+    with pytest.raises(ShapeError, match="Resize or crop"):
+        iagan.observe(torch.zeros(1, 3, 4, 4), operator)
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(OutputError, match="Cannot write"):
+        iagan.save_observation(iagan.Observation(y, operator), blocker / "y.npz")
