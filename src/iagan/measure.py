@@ -85,7 +85,7 @@ def _network(net: str) -> torch.nn.Module:
         # torch.hub reports a download on standard output, which belongs to the caller's results.
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
-            metric = LearnedPerceptualImagePatchSimilarity(net_type=net)  # type: ignore[arg-type]
+            metric = LearnedPerceptualImagePatchSimilarity(net_type=net)
             return metric.net.eval().requires_grad_(False)
     except (OSError, RuntimeError) as error:
         folder = f"{torch.hub.get_dir()}/checkpoints"
