@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PRIOR  ?= faces
+PRIOR  ?=
 OUT    ?= demo-out
 
 .PHONY: help demo test lint types setup clean
@@ -23,6 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.ready
+	@test -n "$(PRIOR)" || { echo "make demo wants a checkpoint: make demo PRIOR=path/to/began64.pth"; exit 2; }
 	$(BIN)/iagan demo --prior $(PRIOR) -o $(OUT)
 
 test: lint types $(VENV)/.ready

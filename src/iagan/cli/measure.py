@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from iagan.cli import options, scores
 
@@ -20,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line an image, then the averages (the paper's PSNR) when there are several."""
-    import torch
-
+    """Print a line an image."""
     from iagan.generators import load_prior
     from iagan.images import load_image
 
@@ -32,12 +29,7 @@ def run(args: argparse.Namespace) -> int:
     for path, image in zip(args.images, images, strict=True):
         truth = scores.load_truth(args.truth, args.crop, generator, tuple(image.shape[-2:]))
         found = scorer(image, truth)
-        print(json.dumps({"file": path} | found) if args.json else _line(path, found))
-    if len(images) > 1 and not args.json:
-        same = len({tuple(image.shape) for image in images}) == 1
-        if same:
-            whole = torch.cat(images)
-            print(_line(f"mean of {len(images)}", scorer(whole, truth.expand_as(whole))))
+        print(scores.to_json({"file": path} | found) if args.json else _line(path, found))
     return 0
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 METHODS = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
 OPERATORS = ("bicubic", "blur", "fourier", "gaussian", "inpaint", "denoise")
 LPIPS_NETS = ("alex", "vgg", "squeeze")
-DEFAULT_PRIOR = "faces"
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +21,8 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         metavar="P",
-        default=DEFAULT_PRIOR,
-        help="a name from 'iagan priors' or a path to a checkpoint (default: %(default)s)",
+        required=True,
+        help="a path to a checkpoint, or a name from 'iagan priors'",
     )
     parser.add_argument(
         "--device",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,7 +161,7 @@ class Session:
             record = self._record(path, result, i)
             if truth is not None:
                 record |= self.scorer(image, truth[min(i, len(truth) - 1)][None])
-            print(json.dumps(record) if self.args.json else _line(record, target), flush=True)
+            print(scores.to_json(record) if self.args.json else _line(record, target), flush=True)
 
     def _record(self, path: Path, result: Reconstruction, i: int) -> dict[str, object]:
         return {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iagan.errors import MissingDependencyError, ShapeError
 
@@ -55,6 +58,15 @@ def in_words(found: dict[str, float | None]) -> str:
     if found["lpips"] is not None:
         parts.append(f"LPIPS {found['lpips']:.3f}")
     return "  ".join(parts)
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """One line of strict JSON; what is not finite (the PSNR of equal images) becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
+    return json.dumps(finite, ensure_ascii=False, allow_nan=False)
 
 
 def load_truth(
