@@ -1,0 +1,30 @@
+"""Any torch.nn.Module that makes images from latents is a prior.
+
+python docs/examples/own_generator.py
+"""
+
+import torch
+from torch import nn
+
+import iagan
+
+torch.manual_seed(0)
+
+# Your network: 16 latents → 3×32×32 in [-1, 1]. Here an untrained one stands in for it.
+network = nn.Sequential(
+    nn.Linear(16, 32 * 8 * 8),
+    nn.Unflatten(1, (32, 8, 8)),
+    nn.Upsample(scale_factor=4),
+    nn.Conv2d(32, 3, 3, padding=1),
+    nn.Tanh(),
+)
+prior = iagan.Generator(network, iagan.LatentLaw("normal", (16,)), value_range=(-1, 1))
+
+# An image that the generator can make, seen through 20 % of random projections.
+truth = prior(torch.randn(1, 16))
+A = iagan.operators.Gaussian.from_ratio((3, 32, 32), 0.2, seed=0)
+observation = iagan.observe(truth, A)
+
+result = iagan.reconstruct(observation, prior, "csgm", csgm_steps=300, restarts=2)
+print(f"relative residual {float(result.relative_residual[0]):.1e}")
+print(f"PSNR {iagan.measure.psnr(result.image, truth):.1f} dB")

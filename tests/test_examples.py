@@ -1,0 +1,26 @@
+"""The examples in docs/ run as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+
+def _run(name, folder):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_own_generator_recovers_an_image_of_its_range(tmp_path):
+    assert float(re.search(r"PSNR ([\d.]+)", _run("own_generator.py", tmp_path)).group(1)) > 30
+
+
+def test_own_measurement_fills_the_scratch(tmp_path):
+    said = _run("own_measurement.py", tmp_path)
+    naive, dip = map(float, re.findall(r"scratch ([\d.]+)", said))
+    assert dip < naive
+    assert (tmp_path / "scratched.npz").exists()
