@@ -1,0 +1,78 @@
+"""The autoencoder phase: a decoder whose code is unit-normal, to start the adversarial phase from.
+
+BEGAN on two processor cores would need weeks. Its discriminator is an autoencoder, though, and
+that autoencoder's decoder has the generator's shape. Trained as a variational autoencoder (Kingma
+and Welling 2014, arXiv 1312.6114), it covers real faces well after an hour, and z ~ N(0, I) is the
+law of its code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from iagan.train.data import stream
+from iagan.train.networks import GaussianEncoder
+from iagan.train.run import Run
+from iagan.types import Image
+
+WARM_UP = 200
+
+
+def autoencoder_rate(step: int, steps: int, highest: float) -> float:
+    """Adam's rate: up linearly for 200 steps, then down to a twentieth by half a cosine."""
+    if step < WARM_UP:
+        return highest * (step + 1) / WARM_UP
+    return highest * (0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2)
+
+
+def autoencoder_loss(
+    encoder: GaussianEncoder, generator: torch.nn.Module, x: Image, noise: Tensor, kl_weight: float
+) -> tuple[Tensor, Tensor]:
+    r"""The negative evidence bound of a Laplace likelihood of scale β, times β / n: (loss, error).
+
+    $$\frac{1}{n}\|x - G(\mu + \sigma \epsilon)\|_1
+      + \frac{\beta}{n}\,\mathrm{KL}\big(N(\mu, \sigma^2)\,\|\,N(0, I)\big)$$
+
+    with n pixels an image and ε the unit-normal `noise`, `(batch, latent)`.
+    """
+    mean, log_variance = encoder(x)
+    estimate = generator(mean + torch.exp(log_variance / 2) * noise)
+    error = (x - estimate).abs().mean()
+    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
+    return error + kl_weight / x[0].numel() * divergence, error
+
+
+def autoencoder_step(run: Run, x: Image) -> Tensor:
+    """One Adam step of encoder and generator on the batch `x`; returns the mean absolute error."""
+    assert run.encoder is not None
+    settings = run.settings
+    for group in run.generator_adam.param_groups:
+        group["lr"] = autoencoder_rate(
+            run.step, settings.autoencoder_steps, settings.autoencoder_rate
+        )
+    run.generator_adam.zero_grad()
+    loss, error = autoencoder_loss(
+        run.encoder, run.generator, x, code_noise(run, x), settings.kl_weight
+    )
+    loss.backward()
+    run.generator_adam.step()
+    return error.detach()
+
+
+def code_noise(run: Run, x: Image) -> Tensor:
+    """ε of this step, `(batch, latent)`."""
+    rng = stream(run.settings.seed, run.step, "code")
+    return torch.randn(len(x), run.settings.latent, generator=rng).to(x.device)
+
+
+@torch.no_grad()
+def validation_error(run: Run, held_out: Image) -> float:
+    """Mean |x - G(mean(x))| / 2 of the averaged generator: the error for images in [0, 1]."""
+    assert run.encoder is not None
+    errors = [
+        (x - run.average(run.encoder(x)[0])).abs().mean((1, 2, 3)) for x in held_out.split(64)
+    ]
+    return float(torch.cat(errors).mean() / 2)

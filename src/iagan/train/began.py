@@ -1,0 +1,103 @@
+"""The adversarial phase: boundary equilibrium GAN (Berthelot, Schumm, Metz 2017, arXiv 1703.10717).
+
+Section 3.4 of the paper, with L(v) = mean |v - D(v)|, D an autoencoder and v an image:
+
+    L_D = L(x) - k_t L(G(z_D))
+    L_G = L(G(z_G))
+    k_{t+1} = k_t + λ_k (γ L(x) - L(G(z_G))), kept in [0, 1]
+    M = L(x) + |γ L(x) - L(G(z_G))|
+
+As in the authors' own program both networks see the same z and step at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from iagan.train.autoencoder import autoencoder_loss, code_noise
+from iagan.train.data import stream
+from iagan.train.run import Run, Window
+from iagan.types import Image
+
+STALL = 4
+"""Windows without a new lowest mean M after which the learning rate is halved."""
+
+
+def reconstruction_loss(discriminator: nn.Module, v: Image) -> Tensor:
+    """L(v) = mean |v - D(v)|."""
+    return (v - discriminator(v)).abs().mean()
+
+
+def next_k(k: float, real: float, fake: float, gamma: float, gain: float) -> float:
+    """k_{t+1} = clip(k_t + λ_k (γ L(x) - L(G(z))), 0, 1)."""
+    return min(max(k + gain * (gamma * real - fake), 0.0), 1.0)
+
+
+def convergence_measure(real: float, fake: float, gamma: float) -> float:
+    """M = L(x) + |γ L(x) - L(G(z))|."""
+    return real + abs(gamma * real - fake)
+
+
+def halvings(measures: Sequence[float]) -> int:
+    """How often the learning rate has been halved after windows with these means of M.
+
+    Once for every four windows in a row without a new lowest mean.
+    """
+    lowest, waiting, count = float("inf"), 0, 0
+    for measure in measures:
+        waiting = 0 if measure < lowest else waiting + 1
+        lowest = min(lowest, measure)
+        if waiting == STALL:
+            count, waiting = count + 1, 0
+    return count
+
+
+def began_step(run: Run, x: Image) -> tuple[float, float]:
+    """One step of both networks on the batch `x`; returns (L(x), L(G(z))) and updates k."""
+    settings = run.settings
+    rate = settings.learning_rate * 0.5 ** halvings([window.measure for window in run.windows])
+    for optimiser in run.optimisers.values():
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+    z = settings.latent_law.sample(len(x), stream(settings.seed, run.step, "z")).to(x.device)
+
+    fakes = run.generator(z)
+    fake = reconstruction_loss(run.discriminator, fakes)
+    weights = list(run.discriminator.parameters())
+    to_fakes, *to_weights = torch.autograd.grad(fake, [fakes, *weights])
+    fakes.backward(to_fakes)
+    real = reconstruction_loss(run.discriminator, x)
+    real.backward()
+    for weight, gradient in zip(weights, to_weights, strict=True):
+        assert weight.grad is not None
+        weight.grad.sub_(gradient, alpha=run.k)
+    if settings.anchor > 0:
+        _pull_to_reconstruction(run, x)
+
+    run.generator_adam.step()
+    run.discriminator_adam.step()
+    losses = (float(real.detach()), float(fake.detach()))
+    run.k = next_k(run.k, *losses, settings.gamma, settings.lambda_k)
+    return losses
+
+
+def remember(run: Run, real: float, fake: float) -> None:
+    """Add the losses of the step just done to the window under way, and close it when full."""
+    measure = convergence_measure(real, fake, run.settings.gamma)
+    sums = (run.sums[0] + measure, run.sums[1] + real, run.sums[2] + fake)
+    patience = run.settings.patience
+    if (run.step - run.settings.autoencoder_steps) % patience == 0:
+        run.windows.append(Window(*(value / patience for value in sums)))
+        sums = (0.0, 0.0, 0.0)
+    run.sums = sums
+
+
+def _pull_to_reconstruction(run: Run, x: Image) -> None:
+    """Add the gradient of `anchor` times the autoencoder phase's loss to G's and the encoder's."""
+    assert run.encoder is not None
+    noise = code_noise(run, x)
+    loss, _ = autoencoder_loss(run.encoder, run.generator, x, noise, run.settings.kl_weight)
+    (run.settings.anchor * loss).backward()

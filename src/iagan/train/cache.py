@@ -1,0 +1,70 @@
+"""The decoded images of a run, kept beside it so that going on does not decode them again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from iagan.files import write_atomically
+from iagan.train.data import TrainImages, load_images
+from iagan.train.settings import TrainSettings
+
+KEY = "iagan_images"
+
+
+def cached_images(
+    source: Path,
+    folder: Path,
+    settings: TrainSettings,
+    on_loading: Callable[[int], None] | None = None,
+) -> TrainImages:
+    """What `load_images` gives, from `folder/images.safetensors` where that is still right.
+
+    It is right for the same path, size and crop, as long as no file of `source` changed its size or
+    time. `folder/skipped.txt` lists what could not be read.
+
+    **Raises:** as `load_images`, and `OutputError` when `folder` cannot be written.
+    """
+    path = folder / "images.safetensors"
+    origin = json.dumps(
+        [
+            str(source.resolve()),
+            _stamp(source),
+            settings.size,
+            settings.crop and dc.asdict(settings.crop),
+        ]
+    )
+    with contextlib.suppress(OSError, SafetensorError, KeyError):
+        return _read(path, origin)
+    images = load_images(source, settings.size, settings.crop, on_loading)
+    note = json.dumps({"origin": origin, "skipped": images.skipped})
+    data = save({"pixels": images.pixels}, {KEY: note})
+    write_atomically(path, lambda file: file.write(data))
+    listing = "".join(f"{line}\n" for line in images.skipped).encode()
+    write_atomically(folder / "skipped.txt", lambda file: file.write(listing))
+    return images
+
+
+def _read(path: Path, origin: str) -> TrainImages:
+    with safe_open(path, "pt") as file:
+        note = json.loads((file.metadata() or {})[KEY])
+        if note["origin"] != origin:
+            raise KeyError(origin)
+        return TrainImages(file.get_tensor("pixels"), tuple(note["skipped"]))
+
+
+def _stamp(source: Path) -> list[int]:
+    """Number, bytes and newest time of the files of `source`."""
+    paths = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
+    facts = [path.stat() for path in paths if path.exists()]
+    return [
+        len(facts),
+        sum(fact.st_size for fact in facts),
+        max((fact.st_mtime_ns for fact in facts), default=0),
+    ]

@@ -1,0 +1,177 @@
+"""Images for training: a folder, .tar or .zip becomes one uint8 tensor."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import functools
+import hashlib
+import io
+import itertools
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image as Pillow
+from torch import Tensor
+
+from iagan.errors import ImageFileError, SettingError
+from iagan.images import SUFFIXES, Crop, crop_square, decode_rgb
+from iagan.types import Image
+
+MAX_BYTES = 64 * 2**20
+CHUNK = 512
+# An encrypted member of a .zip is a RuntimeError.
+UNREADABLE = (ImageFileError, OSError, RuntimeError, zipfile.BadZipFile)
+
+Pixels = UInt8[Tensor, "count 3 size size"]
+Member = tuple[str, Callable[[], bytes]]
+
+
+@dc.dataclass(frozen=True, eq=False)
+class TrainImages:
+    """What `load_images` read.
+
+    - `pixels`: `(count, 3, size, size)`, uint8.
+    - `skipped`: one line for every file that has an image's name and is none.
+    """
+
+    pixels: Pixels
+    skipped: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """A fingerprint of the pixels, so that a run goes on only with the images it began with."""
+        return hashlib.blake2b(self.pixels.numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def load_images(
+    source: Path,
+    size: int,
+    crop: Crop | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> TrainImages:
+    """Read every image of `source`, cropped to a square and resized (antialiased) to `size`.
+
+    Archives are read in place, nothing is extracted. Files are taken in the order of their names
+    in a folder and of the archive otherwise. Links, folders, other suffixes and members above
+    64 MiB are not opened. A file that cannot be decoded is skipped and listed.
+
+    **Arguments:**
+    - `crop`: the square to cut from images of exactly its `photo_size`; others, the centred one.
+    - `on_progress`: called with the number of files done.
+
+    **Raises:** `ImageFileError` when `source` is missing, no folder, .tar or .zip, or damaged;
+    `SettingError` when it holds fewer than two images, or `crop` reaches beyond one.
+    """
+    kept: list[np.ndarray] = []
+    skipped: list[str] = []
+    members = _members(source)
+    Pillow.init()  # its formats register on first use, which threads must not race for
+    with ThreadPoolExecutor() as pool:
+        while chunk := list(itertools.islice(members, CHUNK)):
+            for outcome in pool.map(lambda member: _try_read(member, size, crop), chunk):
+                _sort_out(outcome, kept, skipped)
+            if on_progress is not None:
+                on_progress(len(kept) + len(skipped))
+    if len(kept) < 2:
+        first = f", first: {skipped[0]}" if skipped else ""
+        raise SettingError(
+            f"Training wants at least two images in {source}; got {len(kept)} ({len(skipped)} "
+            f"unreadable{first}). Name a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
+        )
+    return TrainImages(torch.from_numpy(np.stack(kept)), tuple(skipped))
+
+
+def batch_at(pixels: Pixels, step: int, batch: int, seed: int, *, flip: bool = True) -> Image:
+    """The training batch of `step`, in [-1, 1]: a pure function of its arguments.
+
+    Each epoch is one random order of all images; a batch may straddle two epochs.
+    """
+    count = len(pixels)
+    positions = range(step * batch, (step + 1) * batch)
+    orders = {
+        epoch: torch.randperm(count, generator=stream(seed, epoch, "order"))
+        for epoch in {position // count for position in positions}
+    }
+    picked = torch.stack([orders[p // count][p % count] for p in positions])
+    x = pixels[picked].float() / 127.5 - 1
+    if not flip:
+        return x
+    mirrored = torch.rand(batch, generator=stream(seed, step, "flip")) < 0.5
+    return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
+def stream(seed: int, step: int, purpose: str) -> torch.Generator:
+    """The random stream of one purpose at one step, independent of all others."""
+    key = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
+
+
+def _sort_out(outcome: np.ndarray | str, kept: list[np.ndarray], skipped: list[str]) -> None:
+    if isinstance(outcome, str):
+        skipped.append(outcome)
+    else:
+        kept.append(outcome)
+
+
+def _try_read(member: Member, size: int, crop: Crop | None) -> np.ndarray | str:
+    name, read = member
+    try:
+        return _decode(name, read(), size, crop)
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        return reason if isinstance(error, ImageFileError) else f"{name}: {reason}"
+
+
+def _decode(name: str, data: bytes, size: int, crop: Crop | None) -> np.ndarray:
+    picture = np.array(decode_rgb(io.BytesIO(data), name)).transpose(2, 0, 1)[None]
+    square = crop_square(torch.from_numpy(picture).float() / 255, None, crop, (size, size))
+    return (square[0] * 255).round().byte().contiguous().numpy()
+
+
+def _members(source: Path) -> Iterator[Member]:
+    try:
+        if source.is_dir():
+            yield from _in_folder(source)
+        elif zipfile.is_zipfile(source):
+            yield from _in_zip(source)
+        elif source.is_file() and tarfile.is_tarfile(source):
+            yield from _in_tar(source)
+        else:
+            what = "something else" if source.exists() else "nothing there"
+            raise ImageFileError(
+                f"Training wants a folder, .tar or .zip of images; {source} is {what}. "
+                "Check the path."
+            )
+    except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ImageFileError(f"Cannot read {source}: {error}. Copy or pack it again.") from error
+
+
+def _wanted(name: str, size: int) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and 0 < size <= MAX_BYTES
+
+
+def _in_folder(folder: Path) -> Iterator[Member]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink() and _wanted(path.name, path.stat().st_size):
+            yield str(path.relative_to(folder)), path.read_bytes
+
+
+def _in_tar(path: Path) -> Iterator[Member]:
+    with tarfile.open(path) as archive:
+        for info in archive:
+            if info.isreg() and _wanted(info.name, info.size):
+                file = archive.extractfile(info)
+                assert file is not None  # a regular member
+                yield info.name, io.BytesIO(file.read()).getvalue
+
+
+def _in_zip(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.is_dir() and _wanted(info.filename, info.file_size):
+                yield info.filename, functools.partial(archive.read, info)

@@ -1,0 +1,74 @@
+"""What a person looks at while training: a sheet of samples and the curve of M."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from iagan.files import write_atomically
+from iagan.images import save_image
+from iagan.train.data import stream
+from iagan.train.run import Run
+from iagan.types import Image
+
+COLUMNS = 8
+
+
+@torch.no_grad()
+def save_sheet(run: Run, held_out: Image, path: Path) -> None:
+    """Write a PNG: 48 samples G(z), always of the same z, by the running mean of G.
+
+    With an autoencoder phase, two rows follow: eight images of `held_out` over G(encoder(x)).
+
+    **Raises:** `OutputError` when it cannot be written.
+    """
+    z = run.settings.latent_law.sample(6 * COLUMNS, stream(run.settings.seed, 0, "sheet"))
+    tiles = [run.average(z.to(held_out.device))]
+    if run.encoder is not None and len(held_out):
+        x = held_out[:COLUMNS]
+        tiles += [_padded(x), _padded(run.average(run.encoder(x)[0]))]
+    save_image((_grid(torch.cat(tiles)) + 1) / 2, path)
+
+
+def save_curve(run: Run, path: Path) -> None:
+    """Write a PNG: error of the autoencoder, then M with its terms L(x) and L(G(z)).
+
+    **Raises:** `OutputError` when it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.plot(*zip(*run.validation, strict=True) if run.validation else ([], []), marker=".")
+    left.set(title="held-out images", xlabel="step", ylabel="mean |x - G(encoder(x))|")
+    settings = run.settings
+    first = settings.autoencoder_steps
+    steps = [first + settings.patience * (index + 1) for index in range(len(run.windows))]
+    right.plot(steps, [w.measure for w in run.windows], label="M", marker=".")
+    right.plot(steps, [w.real for w in run.windows], label="L(x)", linestyle="--")
+    right.plot(steps, [w.fake for w in run.windows], label="L(G(z))", linestyle=":")
+    right.set(title="adversarial phase", xlabel="step")
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _padded(x: Tensor) -> Tensor:
+    missing = torch.ones(COLUMNS - len(x), *x.shape[1:], device=x.device)
+    return torch.cat([x, missing])
+
+
+def _grid(tiles: Tensor) -> Tensor:
+    count, channels, height, width = tiles.shape
+    rows = tiles.reshape(count // COLUMNS, COLUMNS, channels, height, width)
+    return rows.permute(2, 0, 3, 1, 4).reshape(
+        1, channels, count // COLUMNS * height, COLUMNS * width
+    )
