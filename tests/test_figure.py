@@ -44,6 +44,14 @@ def test_pixels_are_magnified_not_smoothed(tmp_path):
     assert np.mean((grey < 20) | (grey > 235)) > 0.98
 
 
+@pytest.mark.parametrize("name", ["cash$in$hand", "$\\nothing$", "顔.jpg"])
+def test_any_file_name_is_a_title(name, tmp_path):
+    """Neither mathematics nor a letter that the font lacks stops a figure (or warns)."""
+    figure([[Panel(_colour(1, 0, 0), name, name)]], tmp_path / "f.png")
+    with Pillow.open(tmp_path / "f.png") as picture:
+        assert picture.size[0] > 200
+
+
 def test_nothing_to_draw_and_nowhere_to_draw_are_refused(tmp_path):
     with pytest.raises(SettingError, match="at least one panel"):
         figure([], tmp_path / "f.png")

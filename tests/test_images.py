@@ -142,7 +142,77 @@ def test_masks_come_from_pictures_and_arrays(tmp_path):
         assert torch.equal(load_mask(tmp_path / name, (4, 6)), torch.from_numpy(mask))
 
 
+def test_deep_grey_is_divided_not_clipped(tmp_path):
+    """1000 of 65535 is dark, in a picture, in a mask and for training; Pillow would clip it."""
+    deep = np.array([[1000, 40000]], dtype=np.uint16)
+    path = tmp_path / "deep.png"
+    Pillow.fromarray(deep).save(path)
+    torch.testing.assert_close(load_image(path)[0, 0].double(), torch.tensor(deep / 65535.0))
+    assert load_mask(path, (1, 2)).tolist() == [[False, True]]
+    assert np.asarray(images.decode_rgb(path, "deep"))[..., 0].tolist() == [[4, 156]]
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.int32(10**6), np.int32(-1)])
+def test_numbers_without_a_white_are_refused(value, tmp_path):
+    Pillow.fromarray(np.full((4, 4), value)).save(tmp_path / "p.tif")
+    with pytest.raises(ImageFileError, match="16 bits"):
+        load_image(tmp_path / "p.tif")
+
+
+def test_formats_for_which_pillow_runs_a_program_are_not_opened(tmp_path, monkeypatch):
+    """An EPS with another name would reach Ghostscript."""
+    from PIL import EpsImagePlugin
+
+    def run(*args, **kwargs):
+        pytest.fail("Ghostscript was called")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    path = tmp_path / "p.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with Pillow.open(path) as opened:
+        assert opened.format == "EPS"
+    with pytest.raises(ImageFileError, match="cannot identify"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "PPM"])
+def test_every_format_is_opened_and_damage_is_refused_in_one_line(form, tmp_path):
+    """150 files a format with one to four bytes of their start changed at random."""
+    path, rng = tmp_path / "p.any", np.random.default_rng(0)
+    Pillow.fromarray(np.tile(PIXELS, (3, 3, 1))).save(path, form)
+    assert load_image(path).shape == (1, 3, 18, 24)
+    whole = path.read_bytes()
+    for _ in range(150):
+        broken = bytearray(whole)
+        for place in rng.integers(min(len(whole), 200), size=rng.integers(1, 5)):
+            broken[place] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            load_image(path)
+        except ImageFileError as error:
+            assert "\n" not in str(error)
+
+
+def test_an_image_of_nan_is_not_saved_as_black(tmp_path):
+    with pytest.raises(SettingError, match="NaN"):
+        save_image(torch.full((1, 3, 4, 4), torch.nan), tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_give_their_images_sorted(tmp_path):
+    for name in ("b.PNG", "a.jpg", "._a.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    single = tmp_path / "notes.txt"
+    found = images.find_images([single, tmp_path])
+    assert [path.name for path in found] == ["notes.txt", "a.jpg", "b.PNG"]
+
+
 def test_masks_that_cannot_be_used_are_refused(tmp_path):
+    header = {"descr": "|b1", "fortran_order": False, "shape": (10**7, 10**7)}
+    with (tmp_path / "huge.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+    (tmp_path / "JUNK.NPY").write_bytes(b"junk")
     np.save(tmp_path / "size.npy", np.ones((4, 5), dtype=bool))
     np.save(tmp_path / "values.npy", np.full((4, 6), 2))
     np.save(tmp_path / "pickle.npy", np.array([[print]], dtype=object), allow_pickle=True)
@@ -152,6 +222,8 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
         ("values.npy", "other values"),
         ("pickle.npy", "Save it again"),
         ("junk.npy", "Save it again"),
+        ("JUNK.NPY", "Save it again"),
+        ("huge.npy", "Save it again"),
         ("none.npy", "no such file"),
     ]:
         with pytest.raises(ImageFileError, match=words) as caught:

@@ -76,6 +76,25 @@ def test_a_missing_backbone_says_what_to_do(hub):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"junk" * 100])
+def test_a_broken_backbone_is_named(content, hub):
+    hub.mkdir(parents=True)
+    (hub / "squeezenet1_1-b8a52dc0.pth").write_bytes(content)
+    with pytest.raises(
+        MissingDependencyError, match=r"b8a52dc0\.pth; that file is broken"
+    ) as caught:
+        measure.lpips(*_pair(), net="squeeze")
+    assert "\n" not in str(caught.value)
+
+
+def test_images_too_small_for_a_measure_are_refused(monkeypatch):
+    monkeypatch.setattr(measure, "_network", lambda net: torch.nn.Identity())
+    with pytest.raises(ShapeError, match="11×11"):
+        measure.ssim(*_pair(1, 10))
+    with pytest.raises(ShapeError, match="32×32"):
+        measure.lpips(*_pair(1, 16))
+
+
 def test_lpips_is_its_definition_on_any_backbone(hub):
     """Random weights for the backbone; features, normalisation and heads taken step by step."""
     torchvision = pytest.importorskip("torchvision")

@@ -78,7 +78,8 @@ def _write(path, **changes):
         "crop": None,
     }
     about |= changes.pop("about", {})
-    arrays = {"y": np.zeros((1, *SHAPE), np.float32), "about": np.array(json.dumps(about))}
+    text = changes.pop("about_text", json.dumps(about))
+    arrays = {"y": np.zeros((1, *SHAPE), np.float32), "about": np.array(text)}
     arrays |= changes
     np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
 
@@ -98,7 +99,11 @@ class _Code:
         ({"about": {"operator": 3}}, "operator"),
         ({"about": {"noise_std": -1}}, "noise_std"),
         ({"about": {"noise_std": "loud"}}, "malformed"),
+        ({"about": {"noise_std": 10**400}}, "malformed"),
         ({"about": {"crop": [1]}}, "malformed"),
+        ({"about": {"crop": [float("inf"), 0, 0]}}, "malformed"),
+        ({"y": np.zeros((1, *SHAPE), np.float16)}, "float16"),
+        ({"y": np.zeros((0, *SHAPE), np.float32)}, r"\(0, 3, 8, 6\)"),
         ({"y": np.zeros((1, 3, 8, 7), np.float32)}, r"\(batch, 3, 8, 6\)"),
         ({"y": np.zeros((1, *SHAPE), np.complex64)}, "complex"),
         ({"y": np.zeros((1, *SHAPE), np.int32)}, "int32"),
@@ -130,6 +135,53 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
         with pytest.raises(ObservationFileError, match=path.name) as caught:
             iagan.load_observation(path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+def test_a_deeply_nested_spec_is_refused(depth, tmp_path):
+    text = json.dumps({"format": "iagan-observation", "version": 1, "noise_std": 0, "crop": None})
+    shape = "[" * depth + "]" * depth
+    text = f'{text[:-1]}, "operator": {{"operator": "denoise", "image_shape": {shape}}}}}'
+    _write(tmp_path / "y.npz", about_text=text)
+    with pytest.raises(ObservationFileError, match=r"y\.npz"):
+        iagan.load_observation(tmp_path / "y.npz")
+
+
+def _mark_encrypted(archive):
+    """Set the flag of encryption in the first member's two headers."""
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        archive[archive.find(signature) + flags] |= 1
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = tmp_path / "y.npz"
+    _write(path)
+    archive = bytearray(path.read_bytes())
+    _mark_encrypted(archive)
+    path.write_bytes(archive)
+    with pytest.raises(ObservationFileError, match="encrypted"):
+        iagan.load_observation(path)
+
+
+def test_a_damaged_archive_is_refused_in_one_line(tmp_path):
+    """400 copies of a compressed file with one to three bytes changed at random."""
+    path, rng = tmp_path / "y.npz", np.random.default_rng(0)
+    _write(tmp_path / "plain.npz")
+    with np.load(tmp_path / "plain.npz") as arrays:
+        np.savez_compressed(path, **arrays)
+    assert iagan.load_observation(path).y.shape == (1, *SHAPE)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(400):
+        broken = bytearray(whole)
+        for place in rng.integers(len(whole), size=rng.integers(1, 4)):
+            broken[place] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            iagan.load_observation(path)
+        except ObservationFileError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 200
 
 
 def test_an_array_that_declares_to_be_huge_is_refused(tmp_path):

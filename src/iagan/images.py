@@ -27,6 +27,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000
 """Larger images are refused: most are decompression bombs, and none is a face at 1024²."""
 
+# Pillow decodes these itself; for others, whatever the file is called, it would run a program
+# (Ghostscript for EPS).
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+
 
 @dc.dataclass(frozen=True)
 class Crop:
@@ -51,16 +55,18 @@ def load_image(path: str | os.PathLike[str]) -> Image:
     Turned as its EXIF tag says. Grey, palette, 16-bit and CMYK images become RGB; transparent
     pixels are laid on white; of an animation the first frame is taken.
 
-    **Raises:** `ImageFileError`: missing, not an image, truncated, or above `MAX_PIXELS`.
+    **Raises:** `ImageFileError`: missing, not an image, truncated, above `MAX_PIXELS`, or deeper
+    than 16 bits, where nobody knows which number is white.
     """
-    return _to_tensor(_decode(Path(path), "an image (PNG, JPEG, WebP, BMP or TIFF)"))
+    source = Path(path)
+    return _to_tensor(_decode(source, "an image (PNG, JPEG, WebP, BMP or TIFF)"), str(source))
 
 
 def save_image(image: Image, path: str | os.PathLike[str]) -> None:
     """One image `(1, 3 or 1, h, w)` as an 8-bit PNG, clamped to [0, 1], written atomically.
 
     **Raises:** `OutputError` for another suffix or a place that cannot be written; `SettingError`
-    for several images at once.
+    for several images at once, or for NaN.
     """
     target = Path(path)
     if target.suffix.lower() != ".png":
@@ -70,6 +76,8 @@ def save_image(image: Image, path: str | os.PathLike[str]) -> None:
             f"save_image wants one image (1, 1 or 3, h, w); got {tuple(image.shape)}. "
             "Save a batch image by image."
         )
+    if bool(image.isnan().any()):
+        raise SettingError(f"The image for {target} holds NaN, which no PNG can; nothing written.")
     pixels = (image[0].detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
     picture = Pillow.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
     write_atomically(target, lambda stream: picture.save(stream, format="PNG"))
@@ -81,7 +89,8 @@ def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tenso
     **Raises:** `ImageFileError` when it cannot be read, has another size or other values.
     """
     source = Path(path)
-    mask = _mask_from_array(source) if source.suffix == ".npy" else _mask_from_image(source)
+    is_array = source.suffix.lower() == ".npy"
+    mask = _mask_from_array(source) if is_array else _mask_from_image(source)
     if mask.shape != size:
         raise ImageFileError(
             f"{source}: a mask of {size[1]}×{size[0]} pixels was wanted; got "
@@ -132,14 +141,21 @@ def default_square(photo: Image, crop: Crop | None) -> tuple[int, int, int]:
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The images among `paths`, folders replaced by the images in them, sorted by name."""
+    """The images among `paths`, folders replaced by the images in them, sorted by name.
+
+    Not by hidden files, such as the `._x.jpg` that macOS leaves on other systems' disks.
+    """
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
+            found += sorted(each for each in path.iterdir() if _is_listed(each))
         else:
             found.append(path)
     return found
+
+
+def _is_listed(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def astronaut() -> Image:
@@ -153,7 +169,10 @@ def decode_rgb(source: IO[bytes] | Path, name: str) -> Pillow.Image:
 
     **Raises:** `ImageFileError`.
     """
-    return _to_rgb(_open(source, name, "an image (PNG, JPEG, WebP, BMP or TIFF)"))
+    picture = _open(source, name, "an image (PNG, JPEG, WebP, BMP or TIFF)")
+    if _is_deep(picture):
+        picture = Pillow.fromarray((_deep_grey(picture, name) * 255).round().astype(np.uint8))
+    return _to_rgb(picture)
 
 
 def _decode(path: Path, wanted: str) -> Pillow.Image:
@@ -165,7 +184,7 @@ def _open(source: IO[bytes] | Path, name: str, wanted: str) -> Pillow.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Pillow.open(source) as picture:
+            with Pillow.open(source, formats=FORMATS) as picture:
                 if picture.size[0] * picture.size[1] > MAX_PIXELS:
                     raise Pillow.DecompressionBombError
                 picture.load()
@@ -191,25 +210,41 @@ def _to_rgb(picture: Pillow.Image) -> Pillow.Image:
     return picture.convert("RGB")
 
 
-def _to_tensor(picture: Pillow.Image) -> Image:
-    if picture.mode.startswith(("I", "F")):
-        grey = np.asarray(picture, dtype=np.float32)
-        scale = 65535.0 if picture.mode.startswith("I") else 1.0
-        pixels = np.repeat(grey[..., None] / scale, 3, axis=2).clip(0, 1)
+def _to_tensor(picture: Pillow.Image, name: str) -> Image:
+    if _is_deep(picture):
+        pixels = np.repeat(_deep_grey(picture, name)[..., None], 3, axis=2)
     else:
         pixels = np.asarray(_to_rgb(picture), dtype=np.float32) / 255
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 
+def _is_deep(picture: Pillow.Image) -> bool:
+    return picture.mode.startswith(("I", "F"))
+
+
+def _deep_grey(picture: Pillow.Image, name: str) -> np.ndarray:
+    """16-bit grey over 65535, which Pillow's own conversion would clip; it may sit in 32 bits."""
+    values = np.asarray(picture)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ImageFileError(
+            f"{name} holds {values.dtype} numbers beyond 16-bit grey. "
+            "Save it as a PNG of 8 or 16 bits."
+        )
+    return values.astype(np.float32) / 65535
+
+
 def _mask_from_image(path: Path) -> np.ndarray:
     picture = _decode(path, "a mask (an image or .npy)")
+    if _is_deep(picture):
+        return _deep_grey(picture, str(path)) > 0.5
     return np.asarray(_to_rgb(picture).convert("L")) > 127
 
 
 def _mask_from_array(path: Path) -> np.ndarray:
     wanted = "a .npy of booleans or of 0 and 1, two-dimensional"
     try:
-        values = np.load(path, allow_pickle=False)
+        # A memory map: a header that claims terabytes takes none.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise ImageFileError(f"{path}: there is no such file. Check the path.") from None
     except (OSError, ValueError, EOFError) as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import pickle
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,12 @@ BACKBONES: dict[str, str] = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
 """The file of each LPIPS backbone, as torchvision names it."""
+
+LPIPS_SIDE = 32
+"""Pixels a side that every backbone's pooling leaves something of."""
+
+SSIM_WINDOW = 11
+"""Pixels a side: Wang et al.'s Gaussian window, cut at 3.5 σ."""
 
 
 def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
@@ -42,10 +50,18 @@ def psnr_per_image(image: Image, truth: Tensor, data_range: float = 1.0) -> PerI
 
 
 def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
-    """Structural similarity (Wang et al. 2004: Gaussian window, σ = 1.5), 1 for equal images."""
+    """Structural similarity (Wang et al. 2004: Gaussian window, σ = 1.5), 1 for equal images.
+
+    **Raises:** `ShapeError`, also for images smaller than the window of 11×11 pixels.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _check(image, truth)
+    if min(image.shape[-2:]) < SSIM_WINDOW:
+        raise ShapeError(
+            f"SSIM wants images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
+            f"{image.shape[-2]}×{image.shape[-1]}. Measure the PSNR alone."
+        )
     found = structural_similarity_index_measure(
         image.double(), truth.double(), data_range=data_range, reduction="none"
     )
@@ -59,10 +75,16 @@ def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     **Arguments:**
     - `net`: the backbone; the paper's is `"alex"`. Numbers of different backbones do not compare.
 
-    **Raises:** `MissingDependencyError` when the backbone is not there and cannot be downloaded.
+    **Raises:** `MissingDependencyError` when the backbone is not there and cannot be downloaded;
+    `ShapeError` for images that are not grey or RGB, or too small for the backbone.
     """
     _check(image, truth)
     network = _network(net)
+    if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < LPIPS_SIDE:
+        raise ShapeError(
+            f"LPIPS wants grey or RGB images of at least {LPIPS_SIDE}×{LPIPS_SIDE} pixels; got "
+            f"{tuple(image.shape)}. Measure PSNR and SSIM alone."
+        )
     network.to(image.device)
     with torch.no_grad():
         pairs = (2 * each.float().clamp(0, 1) - 1 for each in (image, truth))
@@ -87,8 +109,14 @@ def _network(net: str) -> torch.nn.Module:
             warnings.simplefilter("ignore")
             metric = LearnedPerceptualImagePatchSimilarity(net_type=net)
             return metric.net.eval().requires_grad_(False)
-    except (OSError, RuntimeError) as error:
-        folder = f"{torch.hub.get_dir()}/checkpoints"
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        file = folder / BACKBONES[net]
+        if file.exists():
+            raise MissingDependencyError(
+                f"LPIPS ({net}) wants torchvision's backbone in {file}; that file is broken. "
+                "Delete it, and run once with a network or put a whole one there."
+            ) from error
         raise MissingDependencyError(
             f"LPIPS ({net}) wants the backbone {BACKBONES[net]}, and it cannot be downloaded: put "
             f"that file of torchvision's into {folder}, or run once with a network."

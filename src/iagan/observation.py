@@ -8,6 +8,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from iagan.types import Image, Measurement
 FORMAT, VERSION = "iagan-observation", 1
 MAX_BYTES = 2**32
 """Of the arrays in a file; what declares more is refused before it is read."""
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+"""Of y in a file."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -138,10 +142,8 @@ def load_observation(path: str | os.PathLike[str]) -> Observation:
     arrays = _read_arrays(source)
     about = _read_about(source, arrays["about"])
     y = arrays["y"]
-    if y.dtype.kind not in "fc" or y.ndim < 2:
-        raise _refusal(
-            source, f"y is {y.dtype} of {y.ndim} dimensions, not float or complex (b, …)"
-        )
+    if y.dtype.newbyteorder("=") not in DTYPES or y.ndim < 2 or not len(y):
+        raise _refusal(source, f"y is {y.dtype} {y.shape}, not float or complex (batch, …)")
     try:
         crop = about["crop"]
         return Observation(
@@ -152,7 +154,14 @@ def load_observation(path: str | os.PathLike[str]) -> Observation:
         )
     except IaganError as error:
         raise ObservationFileError(f"{source}: {error}") from error
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except (
+        TypeError,
+        ValueError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise _refusal(source, f"its description is malformed ({error})") from error
 
 
@@ -174,8 +183,9 @@ def _read_arrays(source: Path) -> dict[str, np.ndarray]:
         ValueError,
         EOFError,
         MemoryError,
+        RuntimeError,  # zipfile, for an encrypted member or an unknown compression
         zipfile.BadZipFile,
-        NotImplementedError,
+        zlib.error,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _refusal(source, reason) from error

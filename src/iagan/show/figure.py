@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -60,16 +61,21 @@ def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> Non
             left = (column + 0.02) / columns
             box = (left, bottom, 0.96 / columns, CELL_INCHES / sum(heights))
             _draw(drawing.add_axes(box), panel, "" if repeated else panel.title)
-    write_atomically(path, lambda stream: drawing.savefig(stream, format="png"))
+    with warnings.catch_warnings():
+        # A file's name may be written in letters that the font lacks; it then shows boxes.
+        warnings.filterwarnings("ignore", message="Glyph")
+        write_atomically(path, lambda stream: drawing.savefig(stream, format="png"))
 
 
 def _draw(axes, panel: Panel, title: str) -> None:  # type: ignore[no-untyped-def]  # matplotlib's
     pixels = panel.image[0].detach().cpu().float().clamp(0, 1).permute(1, 2, 0)
     axes.imshow(pixels.expand(-1, -1, 3).numpy(), interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(title, fontsize=9, pad=4)
+    # Names of files may hold dollar signs; nothing here is mathematics.
+    axes.set_title(title, fontsize=9, pad=4, parse_math=False)
     axes.text(
-        0.5, -0.03, panel.caption, transform=axes.transAxes, ha="center", va="top", fontsize=7.5
+        0.5, -0.03, panel.caption, transform=axes.transAxes, ha="center", va="top", fontsize=7.5,
+        parse_math=False,
     )  # fmt: skip
 
 
