@@ -41,12 +41,12 @@ def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
     - `image`, `truth`: `(batch, channels, h, w)`, on one device. Not clamped.
     - `data_range`: the largest possible difference, 1 for images in [0, 1].
     """
-    return float(_decibels(_mse(image, truth).mean(), data_range))
+    return float(_psnr(image, truth, data_range, dim=None))
 
 
 def psnr_per_image(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     """The PSNR of every image alone, in dB."""
-    return _decibels(_mse(image, truth), data_range)
+    return _psnr(image, truth, data_range, dim=(1, 2, 3))
 
 
 def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
@@ -123,15 +123,17 @@ def _network(net: str) -> torch.nn.Module:
         ) from error
 
 
-def _mse(image: Tensor, truth: Tensor) -> Tensor:
+def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] | None) -> Tensor:
+    """In dB, the MSE over `dim`, or over everything."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     _check(image, truth)
-    return (image.double() - truth.double()).square().flatten(1).mean(1)
-
-
-def _decibels(mse: Tensor, data_range: float) -> Tensor:
     if not data_range > 0:
         raise SettingError(f"PSNR wants a data_range above 0; got {data_range}.")
-    return -10 * torch.log10(mse / data_range**2)
+    reduction: Any = "elementwise_mean" if dim is None else "none"
+    return peak_signal_noise_ratio(
+        image.double(), truth.double(), data_range=float(data_range), dim=dim, reduction=reduction
+    )
 
 
 def _check(image: Tensor, truth: Tensor) -> None:

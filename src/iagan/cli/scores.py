@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Scorer:
-    """Scores of images against the truth; a missing LPIPS backbone is told once, the rest goes on.
+    """Scores against the truth. A measure that cannot be taken is said once; the others go on.
 
     **Arguments:**
     - `net`: the backbone of LPIPS.
@@ -25,38 +25,40 @@ class Scorer:
 
     def __init__(self, net: str) -> None:
         self.net = net
-        self.told = False
+        self.told: set[str] = set()
 
     def __call__(self, image: Image, truth: Image) -> dict[str, float | None]:
-        """`psnr` in dB (of the mean MSE), mean `ssim` and `lpips`, of images clamped to [0, 1]."""
+        """`psnr` in dB, `ssim` and `lpips`, of images clamped to [0, 1]; None where impossible."""
         from iagan import measure
 
         shown = image.detach().cpu().float().clamp(0, 1)
-        found: dict[str, float | None] = {
-            "psnr": measure.psnr(shown, truth, data_range=1.0),
-            "ssim": float(measure.ssim(shown, truth, data_range=1.0).mean()),
-            "lpips": None,
+        return {
+            "psnr": self._try("psnr", lambda: measure.psnr(shown, truth)),
+            "ssim": self._try("ssim", lambda: float(measure.ssim(shown, truth).mean())),
+            "lpips": self._try(
+                "lpips", lambda: float(measure.lpips(shown, truth, net=self.net).mean())
+            ),
         }
-        if not self.told:
-            found["lpips"] = self._lpips(shown, truth)
-        return found
 
-    def _lpips(self, image: Image, truth: Image) -> float | None:
-        from iagan import measure
-
+    def _try(self, name: str, score: Callable[[], float]) -> float | None:
+        if name in self.told:
+            return None
         try:
-            return float(measure.lpips(image, truth, net=self.net).mean())
-        except MissingDependencyError as error:
-            self.told = True
+            return score()
+        except (MissingDependencyError, ShapeError) as error:
+            if name == "psnr":
+                raise
+            self.told.add(name)
             print(f"iagan: {error}", file=sys.stderr)
             return None
 
 
 def in_words(found: dict[str, float | None]) -> str:
     """Scores for a person: `PSNR 25.10 dB  SSIM 0.801  LPIPS 0.120`."""
-    parts = [f"PSNR {found['psnr']:.2f} dB", f"SSIM {found['ssim']:.3f}"]
-    if found["lpips"] is not None:
-        parts.append(f"LPIPS {found['lpips']:.3f}")
+    parts = [f"PSNR {found['psnr']:.2f} dB"]
+    parts += [
+        f"{name.upper()} {found[name]:.3f}" for name in ("ssim", "lpips") if found[name] is not None
+    ]
     return "  ".join(parts)
 
 

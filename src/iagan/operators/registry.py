@@ -57,7 +57,7 @@ def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
         fields = {key: decode(spec[key]) for key in wanted}
         _check_sides(fields["image_shape"])
         return kind(**fields)
-    except (IaganError, TypeError, ValueError, OverflowError) as error:
+    except (IaganError, TypeError, ValueError, OverflowError, RecursionError) as error:
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise SettingError(f"The spec of operator '{name}' cannot be used: {reason}") from error
 
