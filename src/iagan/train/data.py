@@ -9,6 +9,7 @@ import io
 import itertools
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,11 +26,9 @@ from iagan.types import Image
 
 MAX_BYTES = 64 * 2**20
 CHUNK = 512
-# An encrypted member of a .zip is a RuntimeError.
-UNREADABLE = (ImageFileError, OSError, RuntimeError, zipfile.BadZipFile)
 
-Pixels = UInt8[Tensor, "count 3 size size"]
-Member = tuple[str, Callable[[], bytes]]
+Pixels = UInt8[Tensor, "_count 3 _size _size"]
+Member = tuple[str, bytes | Exception]
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def load_images(
     Pillow.init()  # its formats register on first use, which threads must not race for
     with ThreadPoolExecutor() as pool:
         while chunk := list(itertools.islice(members, CHUNK)):
-            for outcome in pool.map(lambda member: _try_read(member, size, crop), chunk):
+            for outcome in pool.map(lambda member: _try_decode(member, size, crop), chunk):
                 _sort_out(outcome, kept, skipped)
             if on_progress is not None:
                 on_progress(len(kept) + len(skipped))
@@ -118,17 +117,28 @@ def _sort_out(outcome: np.ndarray | str, kept: list[np.ndarray], skipped: list[s
         kept.append(outcome)
 
 
-def _try_read(member: Member, size: int, crop: Crop | None) -> np.ndarray | str:
-    name, read = member
+def _try_decode(member: Member, size: int, crop: Crop | None) -> np.ndarray | str:
+    name, data = member
+    if isinstance(data, Exception):
+        return f"{name}: {' '.join(str(data).split())}"
     try:
-        return _decode(name, read(), size, crop)
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())
-        return reason if isinstance(error, ImageFileError) else f"{name}: {reason}"
+        return _decode(name, data, size, crop)
+    except ImageFileError as error:
+        return str(error)
+
+
+class _File(io.BytesIO):
+    """Bytes with what else an open file has, and `decode_rgb` is annotated to take."""
+
+    mode = "rb"
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def _decode(name: str, data: bytes, size: int, crop: Crop | None) -> np.ndarray:
-    picture = np.array(decode_rgb(io.BytesIO(data), name)).transpose(2, 0, 1)[None]
+    picture = np.array(decode_rgb(_File(data, name), name)).transpose(2, 0, 1)[None]
     square = crop_square(torch.from_numpy(picture).float() / 255, None, crop, (size, size))
     return (square[0] * 255).round().byte().contiguous().numpy()
 
@@ -152,13 +162,15 @@ def _members(source: Path) -> Iterator[Member]:
 
 
 def _wanted(name: str, size: int) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and 0 < size <= MAX_BYTES
+    file = Path(name)
+    hidden = file.name.startswith(".")  # macOS leaves ._x.jpg beside x.jpg
+    return file.suffix.lower() in SUFFIXES and not hidden and 0 < size <= MAX_BYTES
 
 
 def _in_folder(folder: Path) -> Iterator[Member]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink() and _wanted(path.name, path.stat().st_size):
-            yield str(path.relative_to(folder)), path.read_bytes
+            yield str(path.relative_to(folder)), _try_read(path.read_bytes)
 
 
 def _in_tar(path: Path) -> Iterator[Member]:
@@ -167,11 +179,19 @@ def _in_tar(path: Path) -> Iterator[Member]:
             if info.isreg() and _wanted(info.name, info.size):
                 file = archive.extractfile(info)
                 assert file is not None  # a regular member
-                yield info.name, io.BytesIO(file.read()).getvalue
+                yield info.name, file.read()
 
 
 def _in_zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir() and _wanted(info.filename, info.file_size):
-                yield info.filename, functools.partial(archive.read, info)
+                yield info.filename, _try_read(functools.partial(archive.read, info))
+
+
+def _try_read(read: Callable[[], bytes]) -> bytes | Exception:
+    try:
+        return read()
+    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # A RuntimeError when the member is encrypted.
+        return error
