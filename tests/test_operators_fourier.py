@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 
 from helpers import COLOUR, random_mask
 from iagan.errors import SettingError, ShapeError
@@ -50,6 +51,20 @@ def test_random_masks_are_dense_near_dc_and_reach_far():
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0.9
     assert 0 < shares[-1] < 0.2
+
+
+def test_random_masks_follow_the_gaussian_density():
+    """Averaged over 300 seeds in rings: exp(−r²/2σ²), with the σ at which it sums to the count."""
+    masks = [SubsampledFourier.random((1, 32, 32), 0.3, seed=s).mask.numpy() for s in range(300)]
+    f = np.fft.fftfreq(32)
+    squares = f[:, None] ** 2 + f**2
+    count = round(0.3 * 1024)
+    sigma = optimize.brentq(lambda s: np.exp(-squares / (2 * s**2)).sum() - count, 0.01, 10)
+    chance, share = np.exp(-squares / (2 * sigma**2)), np.mean(masks, axis=0)
+    edges = np.linspace(0, 0.7, 8)
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        ring = (squares >= low**2) & (squares < high**2)
+        assert abs(share[ring].mean() - chance[ring].mean()) < 0.015
 
 
 def test_random_masks_keep_a_frequency_with_its_mirror():

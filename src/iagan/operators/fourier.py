@@ -141,9 +141,10 @@ def variable_density_mask(height: int, width: int, count: int, seed: int) -> Ten
     uniform = np.random.Generator(np.random.Philox(seed)).random((height, width))
     draws = torch.from_numpy(uniform).clamp(1e-12)
     keys = (draws / (1 - draws)) * ((1 - chance) / chance)
-    paired = torch.minimum(keys, mirror(keys)).flatten()
+    index = torch.arange(height * width, device="cpu").view(height, width)
+    paired = torch.where(index <= mirror(index), keys, mirror(keys))
     # A stable sort leaves a frequency beside its mirror, since their keys are equal.
-    order = paired.argsort(stable=True)
+    order = paired.flatten().argsort(stable=True)
     mask = torch.zeros(height * width, dtype=torch.bool, device="cpu")
     mask[order[:count]] = True
     return mask.unflatten(0, (height, width))

@@ -75,6 +75,8 @@ class Separable(LinearOperator):
 
     @cached_property
     def _svd_w(self) -> tuple[Tensor, Tensor, Tensor]:
+        if torch.equal(self.rows, self.columns):
+            return self._svd_h
         return torch.linalg.svd(self.columns, full_matrices=False)
 
     @property
