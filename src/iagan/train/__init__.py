@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from iagan.train.data import TrainImages, load_images
 from iagan.train.loop import Progress, Trained, train
-from iagan.train.settings import TrainSettings
+from iagan.train.settings import RECIPES, TrainSettings
 
-__all__ = ["Progress", "TrainImages", "TrainSettings", "Trained", "load_images", "train"]
+__all__ = [
+    "RECIPES",
+    "Progress",
+    "TrainImages",
+    "TrainSettings",
+    "Trained",
+    "load_images",
+    "train",
+]

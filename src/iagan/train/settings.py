@@ -104,6 +104,21 @@ class TrainSettings:
         ]
 
 
+RECIPES: dict[str, TrainSettings] = {
+    "began": TrainSettings(),
+    "cpu": TrainSettings(
+        latent=128,
+        law="normal",
+        encoder="light",
+        autoencoder_steps=8_000,
+        steps=30_000,
+        anchor=1.0,
+        patience=500,
+    ),
+}
+"""By name: BEGAN as published, for a GPU; and what two processor cores can do in some hours."""
+
+
 def settings_from_json(spec: Mapping[str, Any]) -> TrainSettings:
     """Invert `TrainSettings.to_json`.
 
