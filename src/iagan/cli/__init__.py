@@ -15,6 +15,7 @@ COMMANDS = {
     "reconstruct": "recover photographs from measurements, or from bad photographs",
     "measure": "compare images with the true one: PSNR, SSIM, LPIPS",
     "reproduce": "rerun the paper's tables, ours beside theirs",
+    "train": "make a prior from a folder of images",
     "priors": "list the priors that are known by name",
     "demo": "recover an astronaut's face, with scores and a picture",
 }

@@ -24,6 +24,11 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a path to a checkpoint, or a name from 'iagan priors'",
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda", "mps"),
@@ -94,19 +99,23 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
 
 def load_generator(args: argparse.Namespace) -> Generator:
     """The prior on the device that was asked for."""
-    import torch
-
     from iagan.generators import load_prior
 
-    generator = load_prior(args.prior)
-    wanted = args.device
+    device = pick_device(args.device)
+    return load_prior(args.prior).to(device)
+
+
+def pick_device(wanted: str) -> str:
+    """`--device`, made sure of; "auto" is a CUDA GPU where there is one."""
+    import torch
+
+    cuda = torch.cuda.is_available()
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    present = {"cpu": True, "cuda": torch.cuda.is_available()}
-    present["mps"] = torch.backends.mps.is_available()
+        return "cuda" if cuda else "cpu"
+    present = {"cpu": True, "cuda": cuda, "mps": torch.backends.mps.is_available()}
     if not present[wanted]:
         raise SettingError(f"--device {wanted} is not there on this machine; use --device cpu.")
-    return generator.to(wanted)
+    return wanted
 
 
 def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> LinearOperator:

@@ -104,21 +104,6 @@ class TrainSettings:
         ]
 
 
-RECIPES: dict[str, TrainSettings] = {
-    "began": TrainSettings(),
-    "cpu": TrainSettings(
-        latent=128,
-        law="normal",
-        encoder="light",
-        autoencoder_steps=8_000,
-        steps=30_000,
-        anchor=1.0,
-        patience=500,
-    ),
-}
-"""By name: BEGAN as published, for a GPU; and what two processor cores can do in some hours."""
-
-
 def settings_from_json(spec: Mapping[str, Any]) -> TrainSettings:
     """Invert `TrainSettings.to_json`.
 
@@ -152,3 +137,18 @@ def _rules(s: TrainSettings) -> list[tuple[str, bool, str]]:
         ("of 0 or more", s.holdout >= 0, "holdout"),
         ("of 0 or more", s.seed >= 0, "seed"),
     ]
+
+
+RECIPES: dict[str, TrainSettings] = {
+    "began": TrainSettings(),
+    "cpu": TrainSettings(
+        latent=128,
+        law="normal",
+        encoder="light",
+        autoencoder_steps=8_000,
+        steps=30_000,
+        anchor=1.0,
+        patience=500,
+    ),
+}
+"""By name: BEGAN as published, for a GPU; and what two processor cores can do in some hours."""
