@@ -1,9 +1,9 @@
 """The autoencoder phase: a decoder whose code is unit-normal, to start the adversarial phase from.
 
 BEGAN on two processor cores needs more than a week. Its discriminator is an autoencoder, though,
-and that autoencoder's decoder has the generator's shape. Trained as a variational autoencoder (Kingma
-and Welling 2014, arXiv 1312.6114), it covers real faces well after an hour, and z ~ N(0, I) is the
-law of its code.
+and that autoencoder's decoder has the generator's shape. Trained as a variational autoencoder
+(Kingma and Welling 2014, arXiv 1312.6114), it covers real faces well after an hour, and z ~ N(0, I)
+is the law of its code.
 """
 
 from __future__ import annotations
