@@ -80,6 +80,17 @@ def test_its_pinv_and_gram_are_those_of_the_dense_matrix(example):
     assert adjoint_gap(operator, dtype=torch.float64) < 1e-6
 
 
+def test_a_physics_in_single_precision_is_inverted_without_blowing_up():
+    """×4 has a large null space, into which rounding must not grow (1e10 on normal equations)."""
+    shape = (3, 64, 64)
+    physics = deepinv.physics.Downsampling(img_size=shape, filter="bicubic", factor=4)
+    operator = from_physics(physics, shape)
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    y = operator(x)
+    torch.testing.assert_close(operator(operator.pinv(y)), y, rtol=0, atol=1e-5)
+    assert torch.linalg.vector_norm(operator.pinv(y)) < torch.linalg.vector_norm(x)
+
+
 def test_the_callers_physics_is_copied():
     kernel = torch.ones(1, 1, 3, 3) / 9
     physics = deepinv.physics.Blur(kernel, padding="circular")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import OPERATORS, image
-from iagan.operators import Identity, adjoint_gap, conjugate_gradient, inner
+from iagan.operators import Identity, adjoint_gap, conjugate_gradient, inner, least_squares
 
 
 def system(rank: int, seed: int = 0):
@@ -62,6 +62,23 @@ def test_conjugate_gradient_tells_when_it_ran_out_of_steps():
     expected = residual / torch.linalg.vector_norm(b, dim=1)
     assert found.steps == 2
     torch.testing.assert_close(found.relative_residual, expected)
+
+
+@pytest.mark.parametrize(("rows", "rank"), [(5, 5), (20, 12), (12, 6)])
+def test_least_squares_finds_the_smallest_minimiser(rows, rank):
+    """Wide, tall, and of deficient rank, for right-hand sides that cannot be fitted."""
+    rng = torch.Generator().manual_seed(0)
+    left, right, b = (
+        torch.randn(*shape, generator=rng, dtype=torch.float64)
+        for shape in ((rows, rank), (rank, 12), (4, rows))
+    )
+    matrix = left @ right
+    b[3] = 0
+    found = least_squares(lambda x: x @ matrix.T, lambda y: y @ matrix, b)
+    expected = b @ torch.linalg.pinv(matrix, rtol=1e-10).T
+    torch.testing.assert_close(found.solution, expected, rtol=1e-6, atol=1e-9)
+    alone = least_squares(lambda x: x @ matrix.T, lambda y: y @ matrix, b[1:2])
+    torch.testing.assert_close(found.solution[1:2], alone.solution, rtol=1e-9, atol=1e-12)
 
 
 @dc.dataclass(frozen=True, eq=False)

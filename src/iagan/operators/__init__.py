@@ -7,7 +7,7 @@ from iagan.operators.fourier import SubsampledFourier
 from iagan.operators.gaussian import Gaussian
 from iagan.operators.identity import Identity
 from iagan.operators.inpaint import Inpaint
-from iagan.operators.linalg import Solution, adjoint_gap, conjugate_gradient, inner
+from iagan.operators.linalg import Solution, adjoint_gap, conjugate_gradient, inner, least_squares
 from iagan.operators.registry import OPERATORS, from_spec
 from iagan.operators.resize import BicubicDownsample
 
@@ -28,5 +28,6 @@ __all__ = [
     "from_physics",
     "from_spec",
     "inner",
+    "least_squares",
     "to_physics",
 ]
