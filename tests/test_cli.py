@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -157,6 +159,33 @@ def test_a_folder_job_carries_on_skips_and_overwrites(observed, photo, prior, tm
     assert (out / "good_csgm.png").stat().st_mtime_ns == before
     main([*argv, "--overwrite"])
     assert (out / "good_csgm.png").stat().st_mtime_ns > before
+
+
+def test_two_inputs_of_one_name_are_refused(photo, prior, tmp_path, capsys):
+    """Their outputs would be one file."""
+    with Pillow.open(photo) as picture:
+        picture.save(tmp_path / "photo.bmp")
+    argv = ["reconstruct", photo, tmp_path / "photo.bmp", "--prior", prior]
+    _refused(capsys, [*argv, "--operator", "bicubic", "--scale", "4"], "photo.bmp", "Rename")
+
+
+def test_methods_and_inputs_given_twice_are_done_once(observed, prior, tmp_path, capsys):
+    argv = ["reconstruct", str(observed), str(observed), "--prior", prior, "--json", *QUICK]
+    argv += ["--method", "naive", "--method", "naive", "-o", str(tmp_path / "out.png")]
+    capsys.readouterr()
+    assert main(argv) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_reader_that_closes_the_pipe_gets_no_traceback(observed, prior, tmp_path):
+    command = [sys.executable, "-m", "iagan.cli", "reconstruct", str(observed), "--prior", prior]
+    command += [*QUICK, "--method", "naive", "--method", "pinv", "-o", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    process.wait()
+    assert "Traceback" not in said
 
 
 def test_a_figure_shows_truth_observation_and_methods(observed, photo, prior, tmp_path):

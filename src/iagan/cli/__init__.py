@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from typing import NoReturn
 
@@ -63,6 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     except IaganError as error:
         print(f"iagan {args.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as in `| head -1`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(f"\niagan {args.command}: stopped; what was finished is kept.", file=sys.stderr)
         return 130

@@ -42,7 +42,21 @@ def find(names: list[str]) -> list[Path]:
             paths.append(path)
     if not paths:
         raise ImageFileError(f"No image and no .npz in {', '.join(names)}. Name files or folders.")
+    paths = list(dict.fromkeys(paths))
+    _check_stems(paths)
     return paths
+
+
+def _check_stems(paths: list[Path]) -> None:
+    """Outputs are named by the stem: two inputs may not share one."""
+    first: dict[str, Path] = {}
+    for path in paths:
+        other = first.setdefault(path.stem, path)
+        if other is not path:
+            raise SettingError(
+                f"{other} and {path} would both be written to {path.stem}_METHOD.png. "
+                "Rename one, or recover them in two calls."
+            )
 
 
 def load(path: Path, args: argparse.Namespace, generator: Generator) -> Source:

@@ -83,6 +83,7 @@ class Session:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        self.methods = list(dict.fromkeys(args.method or [None]))
         self.scorer = scores.Scorer(args.lpips)
         self.generator: Generator = options.load_generator(args)
         self.rows: list[inputs.FigureRow] = []
@@ -93,12 +94,11 @@ class Session:
         from iagan.files import check_writable
 
         output = Path(self.args.output)
-        methods = self.args.method or [None]
         names_a_file = output.suffix.lower() == ".png" and not output.is_dir()
-        if names_a_file and (len(paths) > 1 or len(methods) > 1):
+        if names_a_file and (len(paths) > 1 or len(self.methods) > 1):
             raise SettingError(
                 f"-o {output} names one file, and there are {len(paths)} inputs and "
-                f"{len(methods)} methods. Name a folder instead."
+                f"{len(self.methods)} methods. Name a folder instead."
             )
         if output.suffix and not names_a_file and not output.is_dir():
             raise SettingError(f"-o wants a .png file or a folder; got {output}.")
@@ -112,7 +112,7 @@ class Session:
         from iagan.reconstruction import default_method, reconstruct_all
 
         source = inputs.load(path, self.args, self.generator)
-        names = [name or default_method(source.observation) for name in self.args.method or [None]]
+        names = [name or default_method(source.observation) for name in self.methods]
         targets = {name: self._targets(path, name, len(source.observation.y)) for name in names}
         waiting = [name for name in names if self.args.overwrite or not _exist(targets[name])]
         for name in names:
