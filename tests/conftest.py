@@ -4,7 +4,10 @@ The command line is left out: its annotations name types that it imports only wh
 """
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
+
+torch.set_num_threads(1)  # quicker for tests this small, and on a busy machine
 
 install_import_hook(
     [
@@ -25,7 +28,6 @@ install_import_hook(
 @pytest.fixture(autouse=True)
 def no_downloads(monkeypatch):
     """No test reaches for the network: a backbone is there already, or it is missing."""
-    import torch
 
     def refuse(url, *args, **kwargs):
         raise OSError(f"tests do not download {url}")
