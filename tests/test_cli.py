@@ -289,6 +289,8 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     _refused(capsys, [*start, "-o", blocker / "out.png"], "Cannot write")
     _refused(capsys, [*start, "-o", tmp_path / "out.jpg"], ".png")
     _refused(capsys, [*start, "--method", "csgm", "--method", "naive", "-o", "x.png"], "folder")
+    _refused(capsys, [*start, "-o", tmp_path / "o", "--figure", tmp_path / "f.jpg"], ".png")
+    _refused(capsys, _observe(photo, prior, tmp_path / "y"), ".npz")
     _refused(capsys, _observe(photo, prior, blocker / "y.npz"), "Cannot write")
 
 

@@ -38,14 +38,16 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         Path(name).unlink(missing_ok=True)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse a file that could not be written, before the work that would fill it.
+def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
+    """Refuse a file that could not be written, or is not named `suffix`, before any work.
 
     Missing parent folders are made.
 
     **Raises:** `OutputError`.
     """
     target = Path(path)
+    if suffix and target.suffix.lower() != suffix:
+        raise OutputError(f"A file named {suffix} was wanted; got {target}. Name it *{suffix}.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):

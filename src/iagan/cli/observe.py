@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from iagan.images import crop_square, default_square, load_image
     from iagan.observation import observe, save_observation
 
-    check_writable(args.output)
+    check_writable(args.output, ".npz")
     generator = load_prior(args.prior)
     photo = load_image(args.image)
     box = args.crop or default_square(photo, generator.metadata.crop)

@@ -105,7 +105,7 @@ class Session:
         self.single = names_a_file
         check_writable(output if names_a_file else output / "x.png")
         if self.args.figure:
-            check_writable(self.args.figure)
+            check_writable(self.args.figure, ".png")
 
     def work(self, path: Path) -> None:
         """One input by every method."""
