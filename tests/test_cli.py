@@ -258,6 +258,23 @@ def test_wrong_measurements_are_refused(measurement, words, photo, prior, tmp_pa
     assert not y.exists()
 
 
+def test_an_observation_says_itself_how_it_was_measured(observed, prior, capsys):
+    _refused(capsys, ["reconstruct", observed, "--prior", prior, "--noise", "5"], "leave")
+
+
+def test_seeds_are_whole_numbers(photo, prior, tmp_path, capsys):
+    for seed in ("-1", "9" * 30, "x"):
+        _refused(capsys, [*_observe(photo, prior, tmp_path / "y.npz"), f"--seed={seed}"], "2^63")
+
+
+def test_several_images_do_not_go_into_one_file(prior, tmp_path, capsys):
+    y = torch.zeros(2, 3, 32, 32)
+    several = iagan.Observation(y, iagan.operators.Identity((3, 32, 32)))
+    iagan.save_observation(several, tmp_path / "y.npz")
+    argv = ["reconstruct", tmp_path / "y.npz", "--prior", prior, "-o", tmp_path / "x.png"]
+    _refused(capsys, argv, "2 images")
+
+
 def test_a_mask_that_does_not_fit_is_refused(photo, prior, tmp_path, capsys):
     mask = tmp_path / "mask.png"
     Pillow.new("L", (31, 32), 255).save(mask)

@@ -23,10 +23,12 @@ COMMANDS = {
 """Every command and its line of help; the module of that name has `add_arguments` and `run`."""
 
 EPILOG = """examples:
-  iagan observe face.jpg --operator bicubic --scale 4 -o y.npz
-  iagan reconstruct y.npz --method iagan-bp --truth face.jpg -o out.png
-  iagan reconstruct small-photos/ --operator bicubic --scale 4 -o recovered/
-  iagan measure face.jpg out.png
+  iagan observe face.jpg --prior P --operator bicubic --scale 4 -o y.npz
+  iagan reconstruct y.npz --prior P --method iagan-bp --truth face.jpg -o out.png
+  iagan reconstruct small-photos/ --prior P --operator bicubic --scale 4 -o recovered/
+  iagan measure face.jpg out.png --prior P
+
+P is a checkpoint, or a name from iagan priors.
 
 iagan COMMAND --help tells a command's options.
 """

@@ -65,6 +65,10 @@ def load(path: Path, args: argparse.Namespace, generator: Generator) -> Source:
 
     if path.suffix.lower() != ".npz":
         return Source(_observe_picture(path, args, generator), None)
+    if args.operator is not None or args.noise:
+        raise SettingError(
+            f"{path} says itself how it was measured; leave --operator and --noise out for .npz."
+        )
     observation = load_observation(path)
     shape = observation.operator.image_shape
     if shape != generator.image_shape:

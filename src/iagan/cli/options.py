@@ -82,7 +82,7 @@ def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """`--seed`."""
     parser.add_argument(
-        "--seed", type=int, default=0, help="of masks, noise and random starts (default: 0)"
+        "--seed", type=_seed, default=0, help="of masks, noise and random starts (default: 0)"
     )
 
 
@@ -171,3 +171,9 @@ def _box(text: str) -> tuple[int, ...]:
 
 def _rectangle(text: str) -> tuple[int, ...]:
     return _integers(text, "LEFT,TOP,WIDTH,HEIGHT")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"wants a whole number from 0 to 2^63 - 1, got {text!r}")
+    return int(text)

@@ -148,7 +148,11 @@ class Session:
         output = Path(self.args.output)
         if self.single and count == 1:
             return [output]
-        folder = output.parent if self.single else output
+        if self.single:
+            raise SettingError(
+                f"{path} holds {count} images, and -o names one file; name a folder."
+            )
+        folder = output
         stems = [path.stem] if count == 1 else [f"{path.stem}-{i}" for i in range(count)]
         return [folder / f"{stem}_{method}.png" for stem in stems]
 
