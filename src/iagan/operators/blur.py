@@ -21,7 +21,21 @@ Border = Literal["mirror", "circular"]
 
 
 @dc.dataclass(frozen=True, eq=False)
-class SeparableBlur(Separable):
+class _Blur(Separable):
+    """A separable operator whose y is an image of the same size."""
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return self.image_shape
+
+    def naive(self, y: Measurement) -> Image:
+        """The blurred image itself (Table 4)."""
+        self._check_measurement(y)
+        return y
+
+
+@dc.dataclass(frozen=True, eq=False)
+class SeparableBlur(_Blur):
     r"""Convolve columns and rows: $y_{ij} = \sum_{pq} k_p\, l_q\, x_{i + c - p,\, j + d - q}$.
 
     The centres c and d are half of the kernels' lengths, rounded down.
@@ -47,15 +61,6 @@ class SeparableBlur(Separable):
             object.__setattr__(self, name, taps)
         _check_border("SeparableBlur", self.border)
 
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        return self.image_shape
-
-    def naive(self, y: Measurement) -> Image:
-        """The blurred image itself (Table 4)."""
-        self._check_measurement(y)
-        return y
-
     @cached_property
     def rows(self) -> Tensor:
         return blur_matrix(self.vertical, self.image_shape[1], self.border)
@@ -66,7 +71,7 @@ class SeparableBlur(Separable):
 
 
 @dc.dataclass(frozen=True, eq=False)
-class UniformBlur(Separable):
+class UniformBlur(_Blur):
     r"""The mean of the `size` × `size` pixels around each pixel.
 
     **Arguments:**
@@ -93,15 +98,6 @@ class UniformBlur(Separable):
                 "UniformBlur wants an odd size of at most the image's shorter side, "
                 f"{min(self.image_shape[1:])}; got {size}."
             )
-
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        return self.image_shape
-
-    def naive(self, y: Measurement) -> Image:
-        """The blurred image itself (Table 4)."""
-        self._check_measurement(y)
-        return y
 
     @cached_property
     def rows(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from iagan.types import Image, Latent, Measurement, PerImage
 
 @dc.dataclass(frozen=True)
 class Settings:
-    """The resolved settings of one run; `iagan.presets` explains where the numbers come from.
+    """The resolved settings of one run; `iagan.reconstruction.presets` tells their source.
 
     **Arguments:**
     - `method`: its name.
@@ -37,10 +36,6 @@ class Settings:
     restarts: int = 1
     seed: int | tuple[int, ...] = 0
     input_noise: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """The settings as a JSON object."""
-        return dc.asdict(self)
 
 
 @dc.dataclass(frozen=True)
