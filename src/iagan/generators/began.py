@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iagan.generators.enlarge import enlarge_and_convolve
 from iagan.generators.settings import check_choice, check_count
 from iagan.types import Image, Latent
 
@@ -64,7 +65,6 @@ class Began(nn.Module):
         """G(z), in [-1, 1] only as far as `output` sees to it."""
         x = self.linear(z).unflatten(1, (-1, _SIDE, _SIDE))
         for index, conv in enumerate(self.convs):
-            if index > 0 and index % 2 == 0:
-                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = F.elu(conv(x))
+            enlarge = index > 0 and index % 2 == 0
+            x = F.elu(enlarge_and_convolve(x, conv.weight, conv.bias) if enlarge else conv(x))
         return _OUTPUTS[self._output](self.rgb(x))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
+from iagan.generators.enlarge import enlarge_and_convolve
 from iagan.generators.settings import check_choice, check_count
 from iagan.types import Image, Latent
 
@@ -73,10 +74,8 @@ class Pggan(nn.Module):
         """G(z), in [-1, 1] approximately."""
         x = z
         for index, block in enumerate(self.blocks):
-            x = pixel_norm(x)
-            if index > 0 and index % 2 == 0:
-                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = F.leaky_relu(block(x), 0.2)
+            enlarge = index > 0 and index % 2 == 0
+            x = F.leaky_relu(block(pixel_norm(x), enlarge), 0.2)
         return self.rgb(pixel_norm(x))
 
 
@@ -102,8 +101,11 @@ class ScaledConv(nn.Module):
         self.b = nn.Parameter(torch.zeros(outputs, *spread))
         self.padding = padding
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, enlarge: bool = False) -> Tensor:
+        """The convolution of `x`, which is first enlarged ×2 by repeating pixels if `enlarge`."""
         b = self.b if self.b.ndim == 3 else self.b[:, None, None]
+        if enlarge:
+            return enlarge_and_convolve(x, self.weight) * self.scale + b
         return F.conv2d(x, self.weight, padding=self.padding) * self.scale + b
 
 

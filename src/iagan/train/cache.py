@@ -43,7 +43,7 @@ def cached_images(
     with contextlib.suppress(OSError, SafetensorError, KeyError):
         return _read(path, origin)
     images = load_images(source, settings.size, settings.crop, on_loading)
-    note = json.dumps({"origin": origin, "skipped": images.skipped})
+    note = json.dumps({"origin": origin, "digest": images.digest, "skipped": images.skipped})
     data = save({"pixels": images.pixels}, {KEY: note})
     write_atomically(path, lambda file: file.write(data))
     listing = "".join(f"{line}\n" for line in images.skipped).encode()
@@ -56,7 +56,7 @@ def _read(path: Path, origin: str) -> TrainImages:
         note = json.loads((file.metadata() or {})[KEY])
         if note["origin"] != origin:
             raise KeyError(origin)
-        return TrainImages(file.get_tensor("pixels"), tuple(note["skipped"]))
+        return TrainImages(file.get_tensor("pixels"), note["digest"], tuple(note["skipped"]))
 
 
 def _stamp(source: Path) -> list[int]:

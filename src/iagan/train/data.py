@@ -36,15 +36,14 @@ class TrainImages:
     """What `load_images` read.
 
     - `pixels`: `(count, 3, size, size)`, uint8.
+    - `digest`: a fingerprint of the files, so that a run goes on only with the images it began
+      with. (Not of the pixels: another processor may round a resized one otherwise.)
     - `skipped`: one line for every file that has an image's name and is none.
     """
 
     pixels: Pixels
+    digest: str
     skipped: tuple[str, ...] = ()
-
-    def digest(self) -> str:
-        """A fingerprint of the pixels, so that a run goes on only with the images it began with."""
-        return hashlib.blake2b(self.pixels.numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def load_images(
@@ -68,12 +67,15 @@ def load_images(
     """
     kept: list[np.ndarray] = []
     skipped: list[str] = []
+    digest = hashlib.blake2b(digest_size=16)
     members = _members(source)
     Pillow.init()  # its formats register on first use, which threads must not race for
     with ThreadPoolExecutor() as pool:
         while chunk := list(itertools.islice(members, CHUNK)):
             for outcome in pool.map(lambda member: _try_decode(member, size, crop), chunk):
                 _sort_out(outcome, kept, skipped)
+            for _, data in chunk:
+                digest.update(hashlib.blake2b(data if isinstance(data, bytes) else b"").digest())
             if on_progress is not None:
                 on_progress(len(kept) + len(skipped))
     if len(kept) < 2:
@@ -82,7 +84,7 @@ def load_images(
             f"Training wants at least two images in {source}; got {len(kept)} ({len(skipped)} "
             f"unreadable{first}). Name a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
         )
-    return TrainImages(torch.from_numpy(np.stack(kept)), tuple(skipped))
+    return TrainImages(torch.from_numpy(np.stack(kept)), digest.hexdigest(), tuple(skipped))
 
 
 def batch_at(pixels: Pixels, step: int, batch: int, seed: int, *, flip: bool = True) -> Image:

@@ -103,7 +103,7 @@ def train(
     with only_process(folder):
         data = cached_images(Path(images), folder, settings, on_loading)
         pixels, held_out = _split(data.pixels, settings)
-        saver = _Saver(prior, folder, data.digest(), held_out.to(place), metadata, half)
+        saver = _Saver(prior, folder, data.digest, held_out.to(place), metadata, half)
         run = saver.load(settings, place)
         _compile_where_it_pays(run, place)
         _train(run, pixels, place, saver, checkpoint_every, on_progress)
