@@ -7,6 +7,7 @@ from torch.func import functional_call, grad, vmap
 
 from iagan.errors import SettingError, ShapeError
 from iagan.generators import Began, Pggan, SkipNet
+from iagan.generators.enlarge import enlarge_and_convolve
 
 
 def test_the_default_pggan_has_the_published_size():
@@ -157,3 +158,25 @@ def test_networks_run_with_weights_of_their_own_for_every_image(make, shape):
         torch.testing.assert_close(together[i], image(theta, inputs[i]))
         alone = grad(energy)(theta, inputs[i])
         torch.testing.assert_close({name: value[i] for name, value in slopes.items()}, alone)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_enlarging_and_convolving_at_once_is_one_after_the_other(biased):
+    """Held against torch's own two steps; the gradients too, which decide every reconstruction."""
+    rng = torch.Generator().manual_seed(1)
+    x, weight, bias = (
+        torch.randn(size, generator=rng, dtype=torch.float64, requires_grad=True)
+        for size in ((2, 3, 5, 4), (6, 3, 3, 3), (6,))
+    )
+    given = (x, weight, bias) if biased else (x, weight)
+    found = enlarge_and_convolve(*given)
+    enlarged = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    wanted = torch.nn.functional.conv2d(enlarged, *given[1:], padding=1)
+    torch.testing.assert_close(found, wanted)
+    direction = torch.randn(found.shape, generator=rng, dtype=torch.float64)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, given, direction),
+        torch.autograd.grad(wanted, given, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)

@@ -111,8 +111,8 @@ def test_priors_are_listed_by_unique_names():
     assert len(entries) == len(PRIORS)
 
 
-def test_a_known_prior_that_is_not_here_says_what_to_fetch():
-    with pytest.raises(IaganError, match=r"Fetch karras2018iclr.*give its path") as caught:
+def test_a_known_prior_that_no_program_can_fetch_says_what_to_do():
+    with pytest.raises(IaganError, match=r"Get karras2018iclr.*give its path") as caught:
         load_prior("pggan-1024-nvidia")
     assert "CC BY-NC 4.0" in str(caught.value)
 

@@ -65,6 +65,7 @@ class Began(nn.Module):
         """G(z), in [-1, 1] only as far as `output` sees to it."""
         x = self.linear(z).unflatten(1, (-1, _SIDE, _SIDE))
         for index, conv in enumerate(self.convs):
+            assert isinstance(conv, nn.Conv2d)
             enlarge = index > 0 and index % 2 == 0
             x = F.elu(enlarge_and_convolve(x, conv.weight, conv.bias) if enlarge else conv(x))
         return _OUTPUTS[self._output](self.rgb(x))

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import importlib.resources
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from iagan.errors import FileError, SettingError
 from iagan.generators.base import Generator
 from iagan.generators.checkpoints import load_checkpoint
+from iagan.generators.download import ByteCallback, Facts, download
+
+Place = Literal["in the package", "fetched", "to fetch", "to fetch by hand"]
+
+logger = logging.getLogger("iagan")
 
 
 @dc.dataclass(frozen=True)
 class Prior:
-    """A published checkpoint.
+    """A checkpoint that is known by name.
 
     **Arguments:**
     - `name`: what `load_prior` knows it by.
     - `architecture`, `image_size`: "began" or "pggan", and the side of its images.
     - `file`, `source`: the file's name and where its authors publish it.
     - `licence`: of the weights, as far as their authors state one.
+    - `address`: the file itself; empty when it is in the package, or only a browser gets it.
     - `sha256`: of the file, or how it begins; empty when unknown.
     - `git_blob`: SHA-1 of "blob LENGTH", NUL, contents; empty when unknown.
     - `bytes`: the file's length; 0 when unknown.
@@ -34,19 +44,49 @@ class Prior:
     file: str
     source: str
     licence: str
+    address: str = ""
     sha256: str = ""
     git_blob: str = ""
     bytes: int = 0
 
+    @property
+    def place(self) -> Place:
+        """Where the file is, on this machine."""
+        if _in_package(self.file).is_file():
+            return "in the package"
+        if (prior_folder() / self.file).is_file():
+            return "fetched"
+        return "to fetch" if self.address else "to fetch by hand"
+
+    @property
+    def verified_by(self) -> str:
+        """What a fetched file is held against before it is used."""
+        if len(self.sha256) == 64:
+            return "SHA-256"
+        known = [f"SHA-256's first {len(self.sha256)} digits"] if self.sha256 else []
+        return " and ".join(
+            [*known, *(["git blob"] if self.git_blob else [])] or ["structure only"]
+        )
+
     def in_words(self) -> str:
         """One line for a list of priors."""
         side = f"{self.image_size}×{self.image_size}"
-        return f"{self.name:<28} {self.architecture} {side}, licence: {self.licence}; {self.source}"
+        size = f"{self.bytes / 2**20:.1f} MiB" if self.bytes else "size unknown"
+        return (
+            f"{self.name:<25} {self.architecture} {side}, {size}, {self.place}, verified by "
+            f"{self.verified_by}; licence: {self.licence}; {self.source}"
+        )
 
 
 def _read_priors() -> dict[str, Prior]:
-    text = (importlib.resources.files("iagan") / "data" / "priors.json").read_text("utf-8")
-    return {entry["name"]: Prior(**entry) for entry in json.loads(text)}
+    return {
+        entry["name"]: Prior(**entry)
+        for entry in json.loads(_in_package("priors.json").read_text("utf-8"))
+    }
+
+
+def _in_package(file: str):  # type: ignore[no-untyped-def]  # importlib's Traversable moved in 3.11
+    return importlib.resources.files("iagan") / "data" / file
 
 
 PRIORS = MappingProxyType(_read_priors())
@@ -58,21 +98,30 @@ def available_priors() -> list[Prior]:
     return list(PRIORS.values())
 
 
-def load_prior(name_or_path: str | os.PathLike[str]) -> Generator:
+def prior_folder() -> Path:
+    """Where fetched priors are kept: $IAGAN_HOME, else the user's cache folder."""
+    home = os.environ.get("IAGAN_HOME")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home or Path(cache) / "iagan").expanduser()
+
+
+def load_prior(
+    name_or_path: str | os.PathLike[str], on_progress: ByteCallback | None = None
+) -> Generator:
     """A pretrained generator: by a name of `available_priors()`, or from a checkpoint's path.
 
-    The file's layout is recognised from its contents; no file is ever run as code. `./name` is a
-    path even where `name` is known.
+    `"faces"` is in the package. Another name is fetched on first use, checked, and kept in
+    `$IAGAN_HOME` (or `~/.cache/iagan`). A file's layout is recognised from its contents; no file is
+    ever run as code. `./name` is a path even where `name` is known.
 
-    **Raises:** `SettingError` for an unknown name; `FileError` when a known prior has to be fetched
-    first, or the path does not exist; `CheckpointError` when the file is not a known checkpoint.
+    **Arguments:**
+    - `on_progress`: called with the bytes fetched and those in all (0 if unknown).
+
+    **Raises:** `SettingError` for an unknown name; `FileError` when a known prior cannot be
+    fetched, or the path does not exist; `CheckpointError` when the file is not a known checkpoint.
     """
     if isinstance(name_or_path, str) and name_or_path in PRIORS:
-        prior = PRIORS[name_or_path]
-        raise FileError(
-            f"The prior {prior.name!r} is not part of the package. Fetch {prior.file} from "
-            f"{prior.source} (licence: {prior.licence}) and give its path instead of the name."
-        )
+        return _load_known(PRIORS[name_or_path], on_progress)
     given = os.fspath(name_or_path)
     path = Path(given).expanduser()
     if path.exists():
@@ -86,3 +135,33 @@ def load_prior(name_or_path: str | os.PathLike[str]) -> Generator:
         f"No checkpoint at {path}. Give the path of a file, or a name: see "
         "iagan.available_priors()."
     )
+
+
+def _load_known(prior: Prior, on_progress: ByteCallback | None) -> Generator:
+    with _file_of(prior, on_progress) as path:
+        generator = load_checkpoint(path)
+    generator.metadata = dc.replace(generator.metadata, name=prior.name, licence=prior.licence)
+    return generator
+
+
+@contextlib.contextmanager
+def _file_of(prior: Prior, on_progress: ByteCallback | None) -> Iterator[Path]:
+    if prior.place == "in the package":
+        with importlib.resources.as_file(_in_package(prior.file)) as path:
+            yield path
+        return
+    path = prior_folder() / prior.file
+    if prior.place == "to fetch by hand":
+        raise FileError(
+            f"The prior {prior.name!r} has no address that a program can fetch. Get {prior.file} "
+            f"from {prior.source} (licence: {prior.licence}) and give its path instead of the "
+            f"name, or put it into {prior_folder()}."
+        )
+    if prior.place == "to fetch":
+        logger.warning(
+            f"Fetching {prior.name} from {prior.source}; licence: {prior.licence}; verified by "
+            f"{prior.verified_by}."
+        )
+        facts = Facts(prior.bytes, prior.sha256, prior.git_blob)
+        download(prior.address, path, facts, load_checkpoint, on_progress)
+    yield path

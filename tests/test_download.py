@@ -1,0 +1,185 @@
+"""Fetching priors by name, from a server of our own: whole and right, or not there."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import hashlib
+import http.server
+import re
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from iagan import load_prior, save_prior
+from iagan.errors import CheckpointError, FileError, OutputError
+from iagan.generators import LatentLaw, Metadata, registry
+from iagan.generators.base import Generator
+from iagan.generators.began import Began
+from iagan.generators.download import Facts, download
+
+
+@dc.dataclass
+class Server:
+    """Serves `data`; breaks off after `limit` bytes; without `ranges` it always sends all."""
+
+    data: bytes
+    address: str = ""
+    limit: int | None = None
+    ranges: bool = True
+    requests: list[str] = dc.field(default_factory=list)
+
+    def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked = handler.headers.get("Range", "")
+        self.requests.append(asked)
+        found = re.fullmatch(r"bytes=(\d+)-", asked) if self.ranges else None
+        begin, end = int(found[1]) if found else 0, len(self.data)
+        if begin >= end:
+            handler.send_error(416)
+            return
+        handler.send_response(206 if found else 200)
+        handler.send_header("Content-Length", str(end - begin))
+        if found:
+            handler.send_header("Content-Range", f"bytes {begin}-{end - 1}/{end}")
+        handler.end_headers()
+        stop = end if self.limit is None else min(end, begin + self.limit)
+        handler.wfile.write(self.data[begin:stop])
+
+
+@pytest.fixture
+def server(checkpoint):
+    served = Server(checkpoint)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.answer(self)
+
+        def log_message(self, *args: object) -> None:
+            """Silent."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        served.address = f"http://127.0.0.1:{web.server_address[1]}/prior.safetensors"
+        yield served
+        web.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("prior") / "small.safetensors"
+    torch.manual_seed(0)
+    network = Began(channels=16, size=32, latent=8)
+    save_prior(Generator(network, LatentLaw("uniform", (8,)), metadata=Metadata("small")), path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def named(server, checkpoint, tmp_path, monkeypatch) -> registry.Prior:
+    """A prior in the list, whose file the server has."""
+    prior = registry.Prior(
+        "small", "began", 32, "small.safetensors", "https://example.org", "CC0",
+        address=server.address, sha256=hashlib.sha256(checkpoint).hexdigest(),
+        bytes=len(checkpoint),
+    )  # fmt: skip
+    monkeypatch.setattr(registry, "PRIORS", {"small": prior})
+    monkeypatch.setenv("IAGAN_HOME", str(tmp_path / "home"))
+    return prior
+
+
+def _left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_named_prior_is_fetched_once_and_says_its_licence(named, server, tmp_path, caplog):
+    assert named.place == "to fetch"
+    seen: list[tuple[int, int]] = []
+    first = load_prior("small", on_progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (named.bytes, named.bytes)
+    assert first.metadata.licence == "CC0"
+    assert "licence: CC0" in caplog.text
+    assert named.place == "fetched"
+    again = load_prior("small")
+    assert len(server.requests) == 1
+    z = torch.zeros(1, 8)
+    torch.testing.assert_close(first(z), again(z), rtol=0, atol=0)
+    assert _left(tmp_path / "home") == ["small.safetensors"]
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["resumes", "server-cannot"])
+def test_a_download_that_broke_off_goes_on(named, server, tmp_path, ranges):
+    server.limit, server.ranges = len(server.data) // 2, ranges
+    with pytest.raises(FileError, match=r"broke off at \d+ of \d+ bytes.* kept"):
+        load_prior("small")
+    assert _left(tmp_path / "home") == ["small.safetensors.part"]
+    server.limit = None
+    load_prior("small")
+    assert server.requests == ["", f"bytes={len(server.data) // 2}-"]
+    assert (tmp_path / "home" / "small.safetensors").read_bytes() == server.data
+
+
+def test_a_process_killed_before_the_rename_has_nothing_to_fetch_again(named, server, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "small.safetensors.part").write_bytes(server.data)
+    load_prior("small")
+    assert _left(tmp_path / "home") == ["small.safetensors"]
+
+
+def test_another_file_than_the_known_one_is_refused_and_deleted(named, server, tmp_path):
+    server.data = server.data[:-1] + b"x"
+    with pytest.raises(CheckpointError, match="SHA-256 .* was wanted; got") as caught:
+        load_prior("small")
+    assert "\n" not in str(caught.value)
+    assert _left(tmp_path / "home") == []
+
+
+def test_without_a_known_hash_the_structure_decides(server, tmp_path, named, monkeypatch):
+    unknown = dc.replace(named, sha256="", bytes=0)
+    assert unknown.verified_by == "structure only"
+    monkeypatch.setattr(registry, "PRIORS", {"small": unknown})
+    server.data = b"<html>sign in first</html>"
+    with pytest.raises(CheckpointError):
+        load_prior("small")
+    assert _left(tmp_path / "home") == []
+    assert "structure only" in unknown.in_words()
+
+
+def test_facts_agree_with_git_and_with_the_beginning_of_a_hash(tmp_path):
+    """Git's own name of the file "hello\\n" is published in its manual."""
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    blob = "ce013625030ba8dba906f756967f9e9ca394464a"
+    sha256 = hashlib.sha256(b"hello\n").hexdigest()
+    assert Facts(6, sha256[:8], blob).disagreement(path) == ""
+    assert "git blob" in Facts(6, sha256[:8], "00" + blob[2:]).disagreement(path)
+    assert "7 bytes" in Facts(7).disagreement(path)
+
+
+def test_an_absent_server_and_an_absent_file_end_in_one_line(named, server, tmp_path):
+    def fetch(address: str) -> None:
+        download(address, tmp_path / "x", Facts(), lambda path: None)
+
+    for address in ("http://127.0.0.1:9/x", "http://no-such-host.invalid/x", "file:///no/where"):
+        with pytest.raises(FileError, match=r"Cannot fetch .*Try again") as caught:
+            fetch(address)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_two_processes_do_not_fetch_the_same_file(named, tmp_path):
+    import fcntl
+
+    (tmp_path / "home").mkdir()
+    with (tmp_path / "home" / "small.safetensors.part").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(FileError, match="Another process is fetching"):
+            load_prior("small")
+
+
+def test_a_folder_that_cannot_be_written_is_named(named, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("IAGAN_HOME", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="IAGAN_HOME"):
+        load_prior("small")
