@@ -259,3 +259,32 @@ def test_wrong_options_are_refused_in_one_line(options, error, words):
     with pytest.raises(error, match=words) as caught:
         iagan.reconstruct(observation, prior, **{"method": "csgm", **options})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("law", ["uniform", "normal"])
+def test_a_bounded_latent_stays_inside_its_law_and_a_free_one_does_not(law):
+    """Adam's rate of 0.1 carries some entry of z beyond both bounds within 60 steps."""
+    generator = iagan.Generator(nonlinear_generator().module, iagan.LatentLaw(law, (6,)))
+    observation = observe(2)
+    size = math.prod(generator.latent.shape)
+
+    def reach(**options):
+        z = iagan.reconstruct(observation, generator, "csgm", csgm_steps=60, **options).latent
+        return float(z.abs().max()) if law == "uniform" else float(z.norm(dim=1).max())
+
+    bound = 1 if law == "uniform" else math.sqrt(size)
+    assert reach() > bound
+    assert reach(bounded_latent=True) <= bound + 1e-5
+
+
+def test_the_nearest_latent_is_the_projection():
+    """By the definition: inside it changes nothing; outside, no sampled point is nearer."""
+    for law in ("uniform", "normal"):
+        latent = iagan.LatentLaw(law, (6,))
+        rng = torch.Generator().manual_seed(5)
+        z = latent.nearest(4 * torch.randn(3, 6, generator=rng))
+        torch.testing.assert_close(latent.nearest(z), z)
+        far = 4 * torch.randn(1, 6, generator=rng)
+        inside = latent.nearest(torch.randn(4000, 6, generator=rng))
+        gap = (far - inside).norm(dim=1).min()
+        assert (far - latent.nearest(far)).norm() <= gap + 1e-6

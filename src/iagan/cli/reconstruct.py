@@ -55,6 +55,11 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restarts", type=int, metavar="K", default=1, help="random starts of z (default: 1)"
     )
+    group.add_argument(
+        "--bounded-latent",
+        action="store_true",
+        help="keep z where the prior's law has its mass (default: it may go anywhere)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,6 +133,7 @@ class Session:
                 csgm_steps=self.args.csgm_steps,
                 steps=self.args.steps,
                 restarts=self.args.restarts,
+                bounded_latent=self.args.bounded_latent,
                 seed=self.args.seed,
                 on_progress=bar,
             ):

@@ -43,6 +43,17 @@ class LatentLaw:
             return torch.randn(size, generator=rng, device=rng.device)
         return torch.rand(size, generator=rng, device=rng.device) * 2 - 1
 
+    def nearest(self, z: Latent) -> Latent:
+        r"""The nearest latents where the law has its mass; `z` is `(batch, *shape)`.
+
+        Uniform: the cube $[-1, 1]^n$. Normal: the ball of radius $\sqrt n$, near whose surface
+        almost all of the law is.
+        """
+        if self.law == "uniform":
+            return z.clamp(-1, 1)
+        length = z.flatten(1).norm(dim=1).reshape(-1, *[1] * (z.ndim - 1))
+        return z * (math.sqrt(math.prod(self.shape)) / length.clamp_min(1e-12)).clamp_max(1)
+
 
 @dc.dataclass(frozen=True)
 class Metadata:

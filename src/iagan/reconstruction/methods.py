@@ -81,6 +81,7 @@ def reconstruct_all(
     csgm_steps: int | None = None,
     steps: int | None = None,
     restarts: int = 1,
+    bounded_latent: bool = False,
     seed: int | Sequence[int] = 0,
     batch_size: int | None = None,
     on_progress: ProgressCallback | None = None,
@@ -91,6 +92,8 @@ def reconstruct_all(
     - `csgm_steps`, `steps`: iterations of CSGM, and of the image-adaptive phase or DIP, at least 0;
       the paper's where not given (see `iagan.reconstruction.presets`).
     - `restarts`: random starts of z an image, at least 1.
+    - `bounded_latent`: keep z where its law has its mass: in [-1, 1] for a uniform one, within
+      √n of 0 for a normal one of n entries. The paper lets it go anywhere, which fits y better.
     - `seed`: an int for all images, or one an image. Nonnegative.
     - `batch_size`: images times restarts worked on at once; does not change the results.
     - `on_progress`: called after every evaluation with a `Progress`.
@@ -100,7 +103,7 @@ def reconstruct_all(
     names = [_known(method or default_method(observation)) for method in methods]
     generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
     given = {"csgm_steps": csgm_steps, "steps": steps, "restarts": restarts}
-    tasks = [resolve(observation, generator, name, given, seed) for name in names]
+    tasks = [resolve(observation, generator, name, given, seed, bounded_latent) for name in names]
     return _run_all(
         [
             dc.replace(task, batch_size=batch_size or task.batch_size, on_progress=on_progress)

@@ -24,6 +24,9 @@ Objective: TypeAlias = Callable[[Variables, int], tuple[Tensor, Tensor]]
 StepCallback: TypeAlias = Callable[[int, Tensor], None]
 """Called after each evaluation with the step and the objective per row (on the device)."""
 
+Projection: TypeAlias = Callable[[dict[str, Tensor]], None]
+"""Puts variables, in place, back where they are allowed."""
+
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 RECOVERY_FACTOR = 0.1
 """A row that turned NaN or Inf goes on from its best iterate at a rate smaller by this."""
@@ -85,6 +88,7 @@ def minimize(
     rates: Mapping[str, float],
     steps: int,
     on_step: StepCallback | None = None,
+    project: Projection | None = None,
 ) -> Minimum:
     """`steps` steps of Adam from `start`; keeps the iterate of smallest objective of every row.
 
@@ -95,6 +99,7 @@ def minimize(
     - `objective`: see `Objective`; evaluated `steps + 1` times.
     - `start`: `(batch, ...)` for every variable; not changed.
     - `rates`: Adam's learning rate for every variable.
+    - `project`: changes the variables in place after every step: projected gradient descent.
     """
     current = {name: value.detach().clone() for name, value in start.items()}
     adam = BatchedAdam(current, rates)
@@ -115,6 +120,8 @@ def minimize(
                 adam.step(current, dict(zip(current, gradients, strict=True)))
                 best.recover(current, bad)
                 adam.reset(bad)
+                if project is not None:
+                    project(current)
         if on_step is not None:
             on_step(step, found)
     return Minimum(best.variables, best.image, best.value, torch.stack(trace, 1), best.recoveries)

@@ -32,6 +32,7 @@ def resolve(
     method: str,
     given: dict[str, int | None],
     seed: int | Sequence[int],
+    bounded_latent: bool = False,
 ) -> Task:
     """The task of one method, checked, on the device and in the precision of the prior.
 
@@ -45,7 +46,11 @@ def resolve(
         observation = _like(observation, next(iter(generator.parameters().values())))
     architecture = generator.metadata.architecture if generator else ""
     settings = _settings(paper_settings(method, observation, architecture), given)
-    settings = dc.replace(settings, seed=_seed(seed, len(observation.y)))
+    settings = dc.replace(
+        settings,
+        seed=_seed(seed, len(observation.y)),
+        bounded_latent=bounded_latent and generator is not None,
+    )
     batch = BATCH_ON_CPU if observation.y.device.type == "cpu" else BATCH_ON_GPU
     return Task(observation, generator, settings, batch)
 

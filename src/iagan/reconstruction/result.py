@@ -24,6 +24,8 @@ class Settings:
     - `restarts`: random starts of z; the one of smallest objective goes on.
     - `seed`: one number, or one for every image. A number alone stands for every image, so that
       an image's result does not depend on the batch it came in.
+    - `bounded_latent`: z is put back to where its law has its mass after every step
+      (`LatentLaw.nearest`); the paper lets it go anywhere.
     - `input_noise`: DIP's perturbation of its input at every step.
     """
 
@@ -35,6 +37,7 @@ class Settings:
     weight_rate: float = 1e-4
     restarts: int = 1
     seed: int | tuple[int, ...] = 0
+    bounded_latent: bool = False
     input_noise: float = 0.0
 
 

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from iagan.generators import Generator
 from iagan.observation import Observation
-from iagan.reconstruction.optimize import Minimum, Objective, StepCallback, Variables, minimize
+from iagan.reconstruction.optimize import (
+    Minimum,
+    Objective,
+    Projection,
+    StepCallback,
+    Variables,
+    minimize,
+)
 from iagan.reconstruction.result import Settings, squared_norms
 from iagan.types import Image, Latent, PerImage
 
@@ -110,10 +117,21 @@ def minimize_in_batches(
     for rows in torch.arange(count).split(task.batch_size):
         report = _reporter(task, phase, len(found) * (steps + 1), total)
         part = {name: value[int(rows[0]) : int(rows[-1]) + 1] for name, value in start.items()}
-        minimum = minimize(problem(rows), part, rates, steps, report)
+        minimum = minimize(problem(rows), part, rates, steps, report, _projection(task))
         kept = {name: value for name, value in minimum.variables.items() if name == "z"}
         found.append(dc.replace(minimum, variables=kept))
     return _join(found)
+
+
+def _projection(task: Task) -> Projection | None:
+    if not task.settings.bounded_latent:
+        return None
+    law = task.prior.latent
+
+    def project(variables: dict[str, Tensor]) -> None:
+        variables["z"] = law.nearest(variables["z"])
+
+    return project
 
 
 def _reporter(task: Task, phase: str, before: int, total: int) -> StepCallback | None:
