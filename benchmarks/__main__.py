@@ -1,0 +1,38 @@
+"""`python -m benchmarks NAME`: print a table, save the numbers beside the machine's facts."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import time
+from pathlib import Path
+
+from benchmarks.facts import machine
+from iagan.files import write_atomically
+
+BENCHMARKS = {
+    "speed": "the same iterations: seconds a step against a plain loop and deepinv",
+}
+
+
+def main() -> int:
+    """Run one benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--output", default="bench-out", help="folder for the JSON")
+    commands = parser.add_subparsers(dest="name", required=True)
+    for name, line in BENCHMARKS.items():
+        command = commands.add_parser(name, help=line)
+        importlib.import_module(f"benchmarks.{name}").add_arguments(command)
+    args = parser.parse_args()
+    found = importlib.import_module(f"benchmarks.{args.name}").run(args)
+    record = {"benchmark": args.name, "when": time.strftime("%Y-%m-%dT%H:%M:%S"), **vars(args)}
+    text = json.dumps(record | {"machine": machine(), "found": found}, indent=1)
+    path = Path(args.output) / f"{args.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+    print(f"\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,67 @@
+"""What the machine is, and the rate at which it can do the operations of a step."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from iagan.generators import Generator
+
+
+def machine() -> dict[str, object]:
+    """The facts that go with every number."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(names) or None,
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "iagan")},
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every work, `rounds` times in turn after one round to warm up."""
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for round_ in range(rounds + 1):
+        for name, work in works.items():
+            taken = seconds(work)
+            if round_ > 0:
+                found[name].append(taken)
+    return found
+
+
+def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:
+    """Operations a second (two a multiply-add) of one 3×3 convolution, channels last."""
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        taken = interleaved({"conv": lambda: layer(x)}, rounds)["conv"]
+    return 2 * 9 * channels**2 * side**2 * batch / statistics.median(taken)
+
+
+def operations(generator: Generator, weights: bool) -> int:
+    """Operations of one step for one image: forward, and backward to z (and to the weights)."""
+    module = generator.to("cpu").module.requires_grad_(weights)
+    z = generator.latent.sample(1, torch.Generator().manual_seed(0)).requires_grad_(True)
+    with FlopCounterMode(display=False) as counter:
+        module(z).sum().backward()
+    return counter.get_total_flops()

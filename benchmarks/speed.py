@@ -1,0 +1,99 @@
+"""Same iterations, same result: seconds a step, interleaved, against the plain loop and deepinv."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+
+import torch
+
+import iagan
+from benchmarks import facts
+from benchmarks.reference import PlainLoop, deepinv_csgm
+from iagan.generators import Began, Generator, LatentLaw, Metadata
+from iagan.images import astronaut, crop_square
+from iagan.operators import BicubicDownsample
+
+CSGM_STEPS, IAGAN_STEPS, RESTARTS = 1600, 500, 5
+"""The paper's ×4 settings of a BEGAN, and the starts of its released program."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--prior", default="faces", help="a BEGAN; 'began-128' has random weights")
+    parser.add_argument("--steps", type=int, default=5, help="steps a run (default: 5)")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each (default: 7)")
+    parser.add_argument("--batch", type=int, default=4, help="images of ours (default: 4)")
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Print the table; return what it says."""
+    generator = _prior(args.prior)
+    photo = crop_square(astronaut(), None, generator.metadata.crop, generator.image_shape[1:])
+    operator = BicubicDownsample(generator.image_shape, scale=4)
+    one = iagan.observe(photo, operator)
+    many = iagan.observe(photo.expand(args.batch, -1, -1, -1), operator)
+    plain, deepinv = PlainLoop(generator, one), deepinv_csgm(generator, one)
+
+    def ours(**steps: int) -> Callable[[], object]:
+        method = "iagan" if steps["steps"] else "csgm"
+        return lambda: iagan.reconstruct(many, generator, method, restarts=1, **steps)
+
+    taken = facts.interleaved(
+        {
+            "reference csgm": lambda: plain.csgm(args.steps),
+            "deepinv csgm": lambda: deepinv(args.steps),
+            "ours csgm": ours(csgm_steps=args.steps, steps=0),
+            "reference iagan": lambda: plain.iagan(args.steps),
+            "ours iagan": ours(csgm_steps=0, steps=args.steps),
+        },
+        args.rounds,
+    )
+    step = {
+        name: [s / args.steps / (args.batch if name.startswith("ours") else 1) for s in times]
+        for name, times in taken.items()
+    }
+    return _report(args, generator, step)
+
+
+def _report(
+    args: argparse.Namespace, generator: Generator, step: dict[str, list[float]]
+) -> dict[str, object]:
+    middle = {name: statistics.median(times) for name, times in step.items()}
+    channels, side = generator.module.settings["channels"], generator.image_shape[1]
+    rate = facts.conv_rate(int(channels), side, args.batch)
+    floor = {
+        "csgm": facts.operations(generator, weights=False) / rate,
+        "iagan": facts.operations(generator, weights=True) / rate,
+    }
+    print(f"| {args.prior} | ms a step and image | spread | × reference | share of the floor |")
+    print("|" + "---|" * 5)
+    for name, seconds in middle.items():
+        phase = name.split()[1]
+        print(
+            f"| {name} | {1e3 * seconds:.1f} | {1e3 * min(step[name]):.1f}–"
+            f"{1e3 * max(step[name]):.1f} | {middle[f'reference {phase}'] / seconds:.2f} "
+            f"| {floor[phase] / seconds:.0%} |"
+        )
+    whole = {
+        who: RESTARTS * CSGM_STEPS * middle[f"{who} csgm"] + IAGAN_STEPS * middle[f"{who} iagan"]
+        for who in ("reference", "ours")
+    }
+    print(
+        f"\nThe paper's iterations, {RESTARTS} starts: reference {whole['reference']:.0f} s an "
+        f"image, ours {whole['ours']:.0f} s ({whole['reference'] / whole['ours']:.2f}×), from "
+        f"these steps. Floor: {rate / 1e9:.0f} Gop/s of a {channels}→{channels} convolution at "
+        f"{side}×{side}."
+    )
+    return {"steps": step, "floor": floor, "operations_per_second": rate, "whole": whole}
+
+
+def _prior(name: str) -> Generator:
+    if name != "began-128":
+        return iagan.load_prior(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Began(channels=128, size=128, latent=64)
+    metadata = Metadata("random", "began", crop=iagan.load_prior("faces").metadata.crop)
+    return Generator(module, LatentLaw("uniform", (64,)), metadata=metadata)
