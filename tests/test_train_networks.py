@@ -18,6 +18,7 @@ from iagan.images import Crop
 from iagan.train import TrainSettings
 from iagan.train.autoencoder import autoencoder_loss, autoencoder_rate
 from iagan.train.began import began_step, convergence_measure, halvings, next_k
+from iagan.train.code import measure_code_law, with_unit_latent
 from iagan.train.data import stream
 from iagan.train.networks import (
     GaussianEncoder,
@@ -144,13 +145,39 @@ def test_the_autoencoder_rate_rises_then_falls_to_a_twentieth():
     assert rates[200:] == sorted(rates[200:], reverse=True)
 
 
+PIXELS = torch.randint(
+    0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(8)
+)
+
+
+def test_unit_normal_latents_become_codes_of_the_images_mean_and_covariance():
+    """Independent: the codes of all images, drawn with the encoder's noise many times over."""
+    run = new_run(BOTH, CPU)
+    assert run.encoder is not None
+    law = measure_code_law(run.encoder, PIXELS)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        mean, log_variance = run.encoder(PIXELS.float() / 127.5 - 1)
+        noise = torch.randn(4000, *mean.shape, generator=rng)
+        codes = (mean + (log_variance / 2).exp() * noise).flatten(0, 1)
+    torch.testing.assert_close(law.mean, mean.mean(0))
+    scale = float(codes.var(0).mean())
+    wanted = torch.cov(codes.T)
+    torch.testing.assert_close(law.factor @ law.factor.T, wanted, rtol=0, atol=0.05 * scale)
+
+    z = torch.randn(3, BOTH.latent, generator=rng)
+    folded = with_unit_latent(run.average, law)
+    torch.testing.assert_close(folded(z), run.average(law.code(z)))
+    assert with_unit_latent(run.average, None) is run.average
+
+
 def test_the_adversarial_phase_starts_from_the_autoencoder():
     """D(x) is then the averaged decoder of the encoder's mean, and G the averaged decoder."""
     run = new_run(BOTH, CPU)
     assert run.encoder is not None
     with torch.no_grad():
         run.average.linear.bias.add_(0.1)
-    start_adversarial_phase(run)
+    start_adversarial_phase(run, PIXELS)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     mean, _ = run.encoder(x)
     torch.testing.assert_close(run.discriminator(x), run.average(mean))
@@ -163,7 +190,7 @@ def test_the_anchor_pulls_at_generator_and_encoder():
     for anchor in (0.0, 1.0):
         settings = TrainSettings(**{**vars(BOTH), "anchor": anchor})
         run = new_run(settings, CPU)
-        start_adversarial_phase(run)
+        start_adversarial_phase(run, PIXELS)
         assert run.encoder is not None
         before = copy.deepcopy(run.encoder.state_dict())
         began_step(run, torch.zeros(4, 3, 32, 32))

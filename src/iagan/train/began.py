@@ -64,7 +64,7 @@ def began_step(run: Run, x: Image) -> tuple[float, float]:
         optimiser.zero_grad()
     z = settings.latent_law.sample(len(x), stream(settings.seed, run.step, "z")).to(x.device)
 
-    fakes = run.generator(z)
+    fakes = run.generator(z if run.code is None else run.code.code(z))
     fake = reconstruction_loss(run.discriminator, fakes)
     weights = list(run.discriminator.parameters())
     to_fakes, *to_weights = torch.autograd.grad(fake, [fakes, *weights])

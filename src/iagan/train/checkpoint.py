@@ -14,6 +14,7 @@ from torch import Tensor
 
 from iagan.errors import CheckpointError, SettingError
 from iagan.files import write_atomically
+from iagan.train.code import CodeLaw
 from iagan.train.run import Run, Window, new_run
 from iagan.train.settings import TrainSettings, settings_from_json
 
@@ -35,6 +36,8 @@ def save_checkpoint(run: Run, path: Path, digest: str) -> None:
     }
     for name, optimiser in run.optimisers.items():
         tensors |= _moments(name, optimiser)
+    if run.code is not None:
+        tensors |= {"code.mean": run.code.mean.cpu(), "code.factor": run.code.factor.cpu()}
     state = {
         "settings": run.settings.to_json(),
         "digest": digest,
@@ -103,6 +106,9 @@ def _fill(run: Run, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         )
     for name, optimiser in run.optimisers.items():
         _fill_moments(name, optimiser, tensors)
+    if "code.mean" in tensors:
+        device = next(run.generator.parameters()).device
+        run.code = CodeLaw(tensors["code.mean"].to(device), tensors["code.factor"].to(device))
     run.step = state["step"]
     run.k = state["k"]
     run.windows = [Window(*values) for values in state["windows"]]

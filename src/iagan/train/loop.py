@@ -19,6 +19,7 @@ from iagan.train.autoencoder import autoencoder_step, validation_error
 from iagan.train.began import began_step, convergence_measure, remember
 from iagan.train.cache import cached_images
 from iagan.train.checkpoint import load_checkpoint, save_checkpoint
+from iagan.train.code import CodeLaw, measure_code_law, with_unit_latent
 from iagan.train.data import Pixels, batch_at
 from iagan.train.lock import only_process
 from iagan.train.networks import average_into
@@ -103,7 +104,7 @@ def train(
     with only_process(folder):
         data = cached_images(Path(images), folder, settings, on_loading)
         pixels, held_out = _split(data.pixels, settings)
-        saver = _Saver(prior, folder, data.digest, held_out.to(place), metadata, half)
+        saver = _Saver(prior, folder, data.digest, pixels, held_out.to(place), metadata, half)
         run = saver.load(settings, place)
         _compile_where_it_pays(run, place)
         _train(run, pixels, place, saver, checkpoint_every, on_progress)
@@ -123,6 +124,8 @@ def _train(
     while run.step < settings.total_steps:
         x = batch_at(pixels, run.step, settings.batch, settings.seed, flip=settings.flip)
         progress = _step(run, x.to(place, memory_format=torch.channels_last))
+        if run.step == settings.autoencoder_steps:
+            start_adversarial_phase(run, pixels)
         if on_progress is not None:
             rate = (run.step - first) * settings.batch / (time.monotonic() - began)
             on_progress(dc.replace(progress, images_per_second=rate))
@@ -135,6 +138,7 @@ class _Saver:
     prior: Path
     folder: Path
     digest: str
+    pixels: Pixels
     held_out: Image
     metadata: Metadata | None
     half: bool
@@ -151,11 +155,16 @@ class _Saver:
         if run.encoder is not None and len(self.held_out) and _encoder_is_trained(run):
             run.validation.append((run.step, validation_error(run, self.held_out)))
         save_checkpoint(run, self.folder / CHECKPOINT, self.digest)
-        law = run.settings.latent_law
-        generator = Generator(run.average, law, (-1.0, 1.0), self.metadata)
+        module = with_unit_latent(run.average, self._code(run))
+        generator = Generator(module, run.settings.latent_law, (-1.0, 1.0), self.metadata)
         save_prior(generator.to("cpu", torch.float16 if self.half else None), self.prior)
-        save_sheet(run, self.held_out, self.folder / "samples.png")
+        save_sheet(run, module, self.held_out, self.folder / "samples.png")
         save_curve(run, self.folder / "curve.png")
+
+    def _code(self, run: Run) -> CodeLaw | None:
+        if run.encoder is None or run.code is not None:
+            return run.code
+        return measure_code_law(run.encoder, self.pixels)
 
 
 def _encoder_is_trained(run: Run) -> bool:
@@ -184,8 +193,6 @@ def _step(run: Run, x: Image) -> Progress:
     average_into(run.average, run.generator, min(settings.ema, run.step / (run.step + 10)))
     if measure is not None:
         remember(run, error, fake)
-    elif not run.in_autoencoder_phase:
-        start_adversarial_phase(run)
     k = None if measure is None else run.k
     return Progress(run.step, settings.total_steps, phase, error, measure, k, 0.0)
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from iagan.generators.began import Began
-from iagan.train.data import stream
+from iagan.train.code import CodeLaw, measure_code_law
+from iagan.train.data import Pixels, stream
 from iagan.train.networks import (
     Discriminator,
     GaussianEncoder,
@@ -38,6 +39,8 @@ class Run:
 
     - `generator` G, `average` its running mean, `discriminator` D; `encoder` only where there is
       an autoencoder phase.
+    - `code`: the law of the decoder's input in the adversarial phase; None while the autoencoder
+      still changes it, and where there was none.
     - `step`: steps done, of both phases. `k`: k_t.
     - `windows`: means over `patience` adversarial steps; `sums`: the window under way.
     - `validation`: (step, mean absolute error of the autoencoder on held-out images in [0, 1]).
@@ -50,6 +53,7 @@ class Run:
     encoder: GaussianEncoder | None
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
+    code: CodeLaw | None = None
     step: int = 0
     k: float = 0.0
     windows: list[Window] = dc.field(default_factory=list)
@@ -108,13 +112,14 @@ def new_run(settings: TrainSettings, device: torch.device) -> Run:
     )
 
 
-def start_adversarial_phase(run: Run) -> None:
+def start_adversarial_phase(run: Run, pixels: Pixels) -> None:
     """Make the trained autoencoder the discriminator and let both optimisers forget their moments.
 
     The running mean of the decoder becomes G and D's decoder: it is better than the last iterate.
+    From here on G's input follows the law of the codes of `pixels`.
     """
-    if run.encoder is None:
-        return
+    assert run.encoder is not None
+    run.code = measure_code_law(run.encoder, pixels)
     code = run.discriminator.encoder
     assert isinstance(code, Mean)
     same_weights(code.encoder, run.encoder)

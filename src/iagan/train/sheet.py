@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from iagan.files import write_atomically
+from iagan.generators.began import Began
 from iagan.images import save_image
 from iagan.train.data import stream
 from iagan.train.run import Run
@@ -18,15 +19,15 @@ COLUMNS = 8
 
 
 @torch.no_grad()
-def save_sheet(run: Run, held_out: Image, path: Path) -> None:
-    """Write a PNG: 48 samples G(z), always of the same z, by the running mean of G.
+def save_sheet(run: Run, generator: Began, held_out: Image, path: Path) -> None:
+    """Write a PNG: 48 samples of `generator`, always of the same z.
 
     With an autoencoder phase, two rows follow: eight images of `held_out` over G(encoder(x)).
 
     **Raises:** `OutputError` when it cannot be written.
     """
     z = run.settings.latent_law.sample(6 * COLUMNS, stream(run.settings.seed, 0, "sheet"))
-    tiles = [run.average(z.to(held_out.device))]
+    tiles = [generator(z.to(held_out.device))]
     if run.encoder is not None and len(held_out):
         x = held_out[:COLUMNS]
         tiles += [_padded(x), _padded(run.average(run.encoder(x)[0]))]
