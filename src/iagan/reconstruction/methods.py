@@ -95,7 +95,8 @@ def reconstruct_all(
     - `bounded_latent`: keep z where its law has its mass: in [-1, 1] for a uniform one, within
       √n of 0 for a normal one of n entries. The paper lets it go anywhere, which fits y better.
     - `seed`: an int for all images, or one an image. Nonnegative.
-    - `batch_size`: images times restarts worked on at once; does not change the results.
+    - `batch_size`: images times restarts worked on at once, by default as many as the memory
+      takes (at most 8 on a CPU, 64 on a GPU). It does not change the results.
     - `on_progress`: called after every evaluation with a `Progress`.
     """
     if batch_size is not None and batch_size < 1:
@@ -105,10 +106,7 @@ def reconstruct_all(
     given = {"csgm_steps": csgm_steps, "steps": steps, "restarts": restarts}
     tasks = [resolve(observation, generator, name, given, seed, bounded_latent) for name in names]
     return _run_all(
-        [
-            dc.replace(task, batch_size=batch_size or task.batch_size, on_progress=on_progress)
-            for task in tasks
-        ]
+        [dc.replace(task, batch_size=batch_size, on_progress=on_progress) for task in tasks]
     )
 
 

@@ -15,9 +15,6 @@ from iagan.reconstruction.presets import paper_settings
 from iagan.reconstruction.result import Settings
 from iagan.reconstruction.task import Task
 
-BATCH_ON_CPU, BATCH_ON_GPU = 8, 64
-"""Images times restarts worked on at once where the caller does not say."""
-
 NEED_NO_PRIOR = frozenset({"naive", "pinv", "dip"})
 
 
@@ -51,8 +48,7 @@ def resolve(
         seed=_seed(seed, len(observation.y)),
         bounded_latent=bounded_latent and generator is not None,
     )
-    batch = BATCH_ON_CPU if observation.y.device.type == "cpu" else BATCH_ON_GPU
-    return Task(observation, generator, settings, batch)
+    return Task(observation, generator, settings)
 
 
 def _fitting_prior(generator: Generator | None, observation: Observation, method: str) -> Generator:

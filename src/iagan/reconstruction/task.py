@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import logging
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from iagan.errors import SettingError
 from iagan.generators import Generator
 from iagan.observation import Observation
+from iagan.reconstruction.memory import is_out_of_memory, rows_that_fit
 from iagan.reconstruction.optimize import (
     Minimum,
     Objective,
@@ -21,6 +24,11 @@ from iagan.reconstruction.optimize import (
 )
 from iagan.reconstruction.result import Settings, squared_norms
 from iagan.types import Image, Latent, PerImage
+
+logger = logging.getLogger("iagan")
+
+MOST_ON_CPU, MOST_ON_GPU = 8, 64
+"""Rows worked on at once where the caller does not say: more are no quicker."""
 
 
 @dc.dataclass(frozen=True)
@@ -46,13 +54,13 @@ ProgressCallback: TypeAlias = Callable[[Progress], None]
 class Task:
     """An observation to be reconstructed, with all that a phase may need.
 
-    `batch_size` bounds how many images (times restarts) are worked on at once.
+    `batch_size` bounds how many images (times restarts) are worked on at once; None: what fits.
     """
 
     observation: Observation
     generator: Generator | None
     settings: Settings
-    batch_size: int
+    batch_size: int | None = None
     on_progress: ProgressCallback | None = None
 
     @property
@@ -109,18 +117,72 @@ def minimize_in_batches(
 ) -> Minimum:
     """`minimize`, at most `task.batch_size` rows at a time; of the variables only z is returned.
 
+    A batch for which the memory does not suffice is halved: the results are the same.
     `problem` makes the objective of the rows that it is given.
+
+    **Raises:** `SettingError` when the memory does not suffice for a single row.
     """
     count = len(next(iter(start.values())))
-    total = -(-count // task.batch_size) * (steps + 1)
+    size = task.batch_size or _batch_that_fits(problem, start)
     found: list[Minimum] = []
-    for rows in torch.arange(count).split(task.batch_size):
-        report = _reporter(task, phase, len(found) * (steps + 1), total)
-        part = {name: value[int(rows[0]) : int(rows[-1]) + 1] for name, value in start.items()}
-        minimum = minimize(problem(rows), part, rates, steps, report, _projection(task))
+    done = 0
+    while done < count:
+        rows = torch.arange(done, min(done + size, count))
+        batches = len(found) + -(-(count - done) // size)
+        report = _reporter(task, phase, len(found) * (steps + 1), batches * (steps + 1))
+        minimum = _unless_memory_is_short(
+            lambda: minimize(
+                problem(rows),
+                _rows(start, rows),
+                rates,
+                steps,
+                report,
+                _projection(task),  # noqa: B023
+            )
+        )
+        if minimum is None:
+            size = _halved(len(rows), phase)
+            continue
         kept = {name: value for name, value in minimum.variables.items() if name == "z"}
         found.append(dc.replace(minimum, variables=kept))
+        done += len(rows)
     return _join(found)
+
+
+def _batch_that_fits(problem: Callable[[Tensor], Objective], start: Variables) -> int:
+    first = next(iter(start.values()))
+    most = MOST_ON_CPU if first.device.type == "cpu" else MOST_ON_GPU
+    if len(first) == 1:
+        return 1
+    one = torch.arange(1)
+    row = {name: value.clone().requires_grad_() for name, value in _rows(start, one).items()}
+    return min(most, rows_that_fit(first.device, row, lambda: problem(one)(row, 0)))
+
+
+def _rows(variables: Variables, rows: Tensor) -> dict[str, Tensor]:
+    return {name: value[int(rows[0]) : int(rows[-1]) + 1] for name, value in variables.items()}
+
+
+def _unless_memory_is_short(work: Callable[[], Minimum]) -> Minimum | None:
+    """None when it was: the error, which keeps the tensors of `work` alive, ends in here."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _halved(size: int, phase: str) -> int:
+    if size == 1:
+        raise SettingError(
+            f"{phase} wants memory for one image at least; there is less. Take a smaller prior or "
+            "another device."
+        )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    logger.warning(f"{phase}: out of memory with {size} rows; going on with {size // 2}.")
+    return size // 2
 
 
 def _projection(task: Task) -> Projection | None:
