@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import logging
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -130,15 +130,8 @@ def minimize_in_batches(
         rows = torch.arange(done, min(done + size, count))
         batches = len(found) + -(-(count - done) // size)
         report = _reporter(task, phase, len(found) * (steps + 1), batches * (steps + 1))
-        minimum = _unless_memory_is_short(
-            lambda: minimize(
-                problem(rows),
-                _rows(start, rows),
-                rates,
-                steps,
-                report,
-                _projection(task),  # noqa: B023
-            )
+        minimum = _minimize_if_it_fits(
+            problem(rows), _rows(start, rows), rates, steps, report, _projection(task)
         )
         if minimum is None:
             size = _halved(len(rows), phase)
@@ -163,10 +156,10 @@ def _rows(variables: Variables, rows: Tensor) -> dict[str, Tensor]:
     return {name: value[int(rows[0]) : int(rows[-1]) + 1] for name, value in variables.items()}
 
 
-def _unless_memory_is_short(work: Callable[[], Minimum]) -> Minimum | None:
-    """None when it was: the error, which keeps the tensors of `work` alive, ends in here."""
+def _minimize_if_it_fits(objective: Objective, *rest: Any) -> Minimum | None:
+    """`minimize`, or None for want of memory: the error, which holds its tensors, ends in here."""
     try:
-        return work()
+        return minimize(objective, *rest)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
