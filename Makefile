@@ -1,11 +1,11 @@
 # The two commands of the project. Each sets up what it needs, and is quick when run again.
 #   make test    lint, types, tests (no network beyond the package index)
-#   make demo    recover a real photograph: PRIOR=path-or-name, OUT=folder
+#   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PRIOR  ?=
+PRIOR  ?= faces
 OUT    ?= demo-out
 
 .PHONY: help demo test lint types setup clean
@@ -23,7 +23,6 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.ready
-	@test -n "$(PRIOR)" || { echo "make demo wants a checkpoint: make demo PRIOR=path/to/began64.pth"; exit 2; }
 	$(BIN)/iagan demo --prior $(PRIOR) -o $(OUT)
 
 test: lint types $(VENV)/.ready

@@ -1,5 +1,6 @@
 """Generator: a network as a prior, in [0, 1], never changed; names of priors."""
 
+import hashlib
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from iagan.errors import FileError, IaganError, SettingError, ShapeError
 from iagan.generators import (
     PRIORS,
+    Crop,
     Generator,
     LatentLaw,
     available_priors,
@@ -97,7 +99,7 @@ def test_known_priors_say_their_licence_and_are_plain_data():
     assert [prior.name for prior in available_priors()] == list(PRIORS)
     for prior in available_priors():
         assert prior.licence
-        assert prior.source.startswith("https://")
+        assert prior.source.startswith("https://") or prior.place == "in the package"
         assert prior.architecture in ("began", "pggan")
         assert "\n" not in prior.in_words()
         assert prior.name in prior.in_words()
@@ -127,3 +129,21 @@ def test_a_path_that_is_not_there_is_a_file_error(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileError, match="No checkpoint at"):
         load_prior(path)
+
+
+def test_the_prior_in_the_package_is_the_listed_file_and_small():
+    """Offline, from any clone: at most 8 MB, what priors.json says, and it makes images."""
+    from importlib.resources import files
+
+    entry = PRIORS["faces"]
+    content = (files("iagan") / "data" / entry.file).read_bytes()
+    assert len(content) == entry.bytes <= 8_000_000
+    assert hashlib.sha256(content).hexdigest() == entry.sha256
+    assert entry.place == "in the package"
+    prior = load_prior("faces")
+    assert prior.metadata.licence == entry.licence
+    assert prior.metadata.crop == Crop((178, 218), (89, 121), 112)
+    images = prior(prior.latent.sample(16, torch.Generator().manual_seed(0)))
+    assert images.shape == (16, *prior.image_shape)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert images.std(0).mean() > 0.1, "samples differ from one another"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from iagan.cli.progress import DownloadBar
 from iagan.errors import SettingError
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         metavar="P",
-        required=True,
-        help="a path to a checkpoint, or a name from 'iagan priors'",
+        default="faces",
+        help="a path to a checkpoint, or a name from 'iagan priors' (default: faces, which is in "
+        "the package)",
     )
     add_device(parser)
 
@@ -102,7 +104,8 @@ def load_generator(args: argparse.Namespace) -> Generator:
     from iagan.generators import load_prior
 
     device = pick_device(args.device)
-    return load_prior(args.prior).to(device)
+    with DownloadBar(args.prior) as bar:
+        return load_prior(args.prior, bar).to(device)
 
 
 def pick_device(wanted: str) -> str:
@@ -155,7 +158,8 @@ def _need(args: argparse.Namespace, option: str):  # type: ignore[no-untyped-def
     return value
 
 
-def _integers(text: str, names: str) -> tuple[int, ...]:
+def integers(text: str, names: str) -> tuple[int, ...]:
+    """The whole numbers that `text` separates by commas, as many as `names` names."""
     try:
         values = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -166,11 +170,11 @@ def _integers(text: str, names: str) -> tuple[int, ...]:
 
 
 def _box(text: str) -> tuple[int, ...]:
-    return _integers(text, "LEFT,TOP,SIDE")
+    return integers(text, "LEFT,TOP,SIDE")
 
 
 def _rectangle(text: str) -> tuple[int, ...]:
-    return _integers(text, "LEFT,TOP,WIDTH,HEIGHT")
+    return integers(text, "LEFT,TOP,WIDTH,HEIGHT")
 
 
 def _seed(text: str) -> int:

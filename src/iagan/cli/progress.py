@@ -66,3 +66,43 @@ class ProgressBar:
             leave=False,
             mininterval=0.2,
         )
+
+
+class DownloadBar:
+    """Bytes of a prior that is being fetched; nothing where nothing is fetched.
+
+    **Arguments:**
+    - `label`: the prior's name.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.bar = None
+
+    def __enter__(self) -> DownloadBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar on."""
+        if self.bar is None:
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=total or None,
+                desc=self.label,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                disable=not sys.stderr.isatty(),
+            )
+        assert self.bar is not None
+        self.bar.update(done - self.bar.n)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iagan.cli import options
 
 if TYPE_CHECKING:
+    from iagan.images import Crop
     from iagan.train import Progress
 
 NUMBERS = {
@@ -21,11 +22,19 @@ NUMBERS = {
     "gamma": (float, "diversity ratio: smaller is smoother and less diverse"),
     "learning_rate": (float, "Adam's, halved each time that M stalls"),
     "autoencoder_steps": (int, "steps of an autoencoder phase before; for a few CPU cores"),
+    "kl_weight": (float, "scale of that phase's likelihood: smaller is sharper, samples are worse"),
     "anchor": (float, "weight that its reconstruction keeps afterwards"),
     "holdout": (int, "the last images, kept for validation"),
     "seed": (int, "of every random draw"),
 }
 """Options that replace the recipe's field of the same name."""
+
+CROPS = {
+    "--crop": "of training images of exactly WIDTH×HEIGHT take this square (default: the centred "
+    "one, as of all others)",
+    "--photo-crop": "the square that the finished prior expects of photographs of that size "
+    "(default: as --crop)",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, (kind, line) in NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=line)
+    for name, line in CROPS.items():
+        group.add_argument(name, type=_crop, metavar="WIDTH,HEIGHT,LEFT,TOP,SIDE", help=line)
     group.add_argument("--law", choices=("uniform", "normal"), help="of z")
     group.add_argument("--encoder", choices=("began", "light"), help="light: an eighth of the cost")
 
@@ -58,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from iagan.generators import Metadata
     from iagan.train import RECIPES, train
 
-    given = {name: getattr(args, name) for name in (*NUMBERS, "law", "encoder")}
+    given = {name: getattr(args, name) for name in (*NUMBERS, "law", "encoder", "crop")}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = dc.replace(RECIPES[args.recipe], **chosen)
     bar = _Bar()
@@ -67,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
             settings,
             args.images,
             args.output,
-            metadata=Metadata(args.name, "began", args.licence, "iagan train"),
+            metadata=Metadata(
+                args.name, "began", args.licence, "iagan train", args.photo_crop or args.crop
+            ),
             resume=args.resume,
             half=args.half,
             device=options.pick_device(args.device),
@@ -110,3 +123,10 @@ def _state(progress: Progress) -> str:
     if progress.measure is not None:
         text += f", M {progress.measure:.4f}, k {progress.k:.4f}"
     return f"{text}, {progress.images_per_second:.1f} images/s"
+
+
+def _crop(text: str) -> Crop:
+    from iagan.images import Crop
+
+    width, height, left, top, side = options.integers(text, "WIDTH,HEIGHT,LEFT,TOP,SIDE")
+    return Crop((width, height), (left + side // 2, top + side // 2), side)
