@@ -1,5 +1,6 @@
 """The methods, against closed forms; and that neither batch nor order of work changes a result."""
 
+import dataclasses as dc
 import math
 
 import pytest
@@ -16,7 +17,7 @@ from iagan.operators import (
     UniformBlur,
 )
 from iagan.reconstruction import adapt
-from iagan.reconstruction.presets import paper_settings
+from iagan.reconstruction.presets import fast_settings, paper_settings
 from toys import SHAPE, images, linear_generator, nonlinear_generator
 
 QUICK = {"csgm_steps": 12, "steps": 6}
@@ -247,6 +248,7 @@ def test_dip_takes_a_quarter_of_its_iterations_under_noise():
         ({"seed": [1, 2]}, SettingError, "one an image"),
         ({"seed": -1}, SettingError, "seeds"),
         ({"batch_size": 0}, SettingError, "batch_size"),
+        ({"effort": "slow"}, SettingError, "fast, paper"),
         ({"prior": "wrong size"}, ShapeError, "Build the operator"),
     ],
 )
@@ -288,3 +290,32 @@ def test_the_nearest_latent_is_the_projection():
         inside = latent.nearest(torch.randn(4000, 6, generator=rng))
         gap = (far - inside).norm(dim=1).min()
         assert (far - latent.nearest(far)).norm() <= gap + 1e-6
+
+
+def test_iagan_stops_where_the_noise_begins_and_the_paper_does_not():
+    """Morozov: ‖y - A x‖ ≤ σ √m at the end, and not before. σ is chosen to lie on the way."""
+    generator = nonlinear_generator()
+    clean = observe(1, Identity(SHAPE))
+    options = {"csgm_steps": 0, "steps": 120}
+    free = iagan.reconstruct(clean, generator, "iagan", **options)
+    goal = float(free.trace[:, 60].max())
+    observation = dc.replace(clean, noise_std=math.sqrt(goal * (1 + 1e-9) / clean.y[0].numel()))
+    assert observation.noise_floor**2 == pytest.approx(goal)
+    fast = iagan.reconstruct(observation, generator, "iagan", **options)
+    end = int(fast.iterations)
+    assert 50 < end <= 60
+    assert fast.trace[0, end + 1] <= observation.noise_floor**2 < fast.trace[0, end]
+    fitted = iagan.reconstruct(observation, generator, "iagan", effort="paper", **options)
+    assert (fitted.iterations == 120).all()
+    assert fitted.residual < fast.residual
+
+
+def test_the_fast_effort_never_takes_more_iterations_than_the_papers():
+    for noise in (0, 10 / 255):
+        observation = observe(1, noise_std=noise)
+        fast, paper = (
+            make("iagan", observation, "began") for make in (fast_settings, paper_settings)
+        )
+        assert fast.csgm_steps < paper.csgm_steps
+        assert fast.steps <= paper.steps
+        assert fast_settings("dip", observation, "") == paper_settings("dip", observation, "")

@@ -49,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_effort(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("effort (default: the paper's)")
+    group = parser.add_argument_group("effort")
+    group.add_argument(
+        "--effort",
+        choices=("fast", "paper"),
+        default="fast",
+        help="paper: every iteration of the paper's (default: fast)",
+    )
     group.add_argument("--csgm-steps", type=int, metavar="N", help="iterations of CSGM")
     group.add_argument("--steps", type=int, metavar="N", help="iterations of IAGAN or DIP")
     group.add_argument(
@@ -130,6 +136,7 @@ class Session:
                 source.observation,
                 self.generator,
                 waiting,
+                effort=self.args.effort,
                 csgm_steps=self.args.csgm_steps,
                 steps=self.args.steps,
                 restarts=self.args.restarts,
@@ -179,7 +186,7 @@ class Session:
             "method": result.settings.method,
             "prior": self.args.prior,
             "seconds": round(result.seconds / len(result.image), 3),
-            "steps": result.iterations,
+            "steps": int(result.iterations[i]),
             "residual": float(result.residual[i]),
             "relative_residual": float(result.relative_residual[i]),
             "noise_floor": result.noise_floor,

@@ -124,7 +124,11 @@ def _work(
         for x, seed in zip(truths.values(), _seeds(plan, setting, truths), strict=True)
     ]
     observation = dc.replace(each[0], y=torch.cat([one.y for one in each]))
-    shared: dict[str, Any] = {"restarts": plan.restarts, "seed": _seeds(plan, setting, truths)}
+    shared: dict[str, Any] = {
+        "effort": "paper",
+        "restarts": plan.restarts,
+        "seed": _seeds(plan, setting, truths),
+    }
     for group in _groups(methods):
         options = shared | _effort(plan, group[-1], observation, generator)
         for result in reconstruct_all(
@@ -174,7 +178,7 @@ def _record(
         "ssim": float(measure.ssim(image, truth, data_range=1.0)[0]),
         "lpips": _lpips(plan, image, truth),
         "seconds": result.seconds / len(result.image),
-        "steps": result.iterations,
+        "steps": int(result.iterations[i]),
         "residual": float(result.residual[i]),
         "relative_residual": float(result.relative_residual[i]),
         "noise_floor": result.noise_floor,

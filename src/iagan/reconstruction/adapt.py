@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from iagan.generators import Generator
-from iagan.reconstruction.optimize import Objective, Variables
+from iagan.reconstruction.optimize import Rules, Variables
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 from iagan.types import Image, Latent
 
@@ -27,19 +27,18 @@ def adapt(task: Task, before: Estimate | None) -> Estimate:
     }
     rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
 
-    def problem(rows: Tensor) -> Objective:
-        def objective(variables: Variables, step: int) -> tuple[Tensor, Tensor]:
-            x = synthesize_each(generator, weights_of(variables), variables["z"])
-            return task.misfit(x, rows), x
+    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = synthesize_each(generator, weights_of(variables), variables["z"])
+        return task.misfit(x, rows), x
 
-        return objective
-
+    rules = Rules(settings.steps, rates, goal=task.goal(), project=task.projection())
     start = {"z": before.latent, **theta}
-    found = minimize_in_batches(task, "iagan", problem, start, rates, settings.steps)
+    found = minimize_in_batches(task, "iagan", objective, start, rules)
     after = pick_rows(found, torch.arange(task.count))
     return dc.replace(
         after,
         trace=torch.cat([before.trace, after.trace], 1),
+        steps=before.steps + after.steps,
         recoveries=before.recoveries + after.recoveries,
     )
 

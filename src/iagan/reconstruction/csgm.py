@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from iagan.reconstruction.optimize import Objective, Variables
+from iagan.reconstruction.optimize import Rules, Variables
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 from iagan.types import Latent
 
@@ -15,20 +18,25 @@ def csgm(task: Task, before: Estimate | None = None) -> Estimate:
     settings, generator = task.settings, task.prior
     image_of_row = torch.arange(task.count).repeat_interleave(settings.restarts)
 
-    def problem(rows: Tensor) -> Objective:
-        def objective(variables: Variables, step: int) -> tuple[Tensor, Tensor]:
-            x = generator(variables["z"])
-            return task.misfit(x, image_of_row[rows]), x
+    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = generator(variables["z"])
+        return task.misfit(x, image_of_row[rows]), x
 
-        return objective
-
-    start = {"z": starting_latents(task)}
-    found = minimize_in_batches(
-        task, "csgm", problem, start, {"z": settings.csgm_rate}, settings.csgm_steps
+    rules = Rules(
+        settings.csgm_steps,
+        {"z": settings.csgm_rate},
+        schedule=half_cosine(settings.csgm_steps, settings.csgm_last_rate),
+        project=task.projection(),
     )
+    found = minimize_in_batches(task, "csgm", objective, {"z": starting_latents(task)}, rules)
     best = found.objective.view(task.count, settings.restarts).argmin(1)
     rows = torch.arange(task.count, device=best.device) * settings.restarts + best
     return pick_rows(found, rows)
+
+
+def half_cosine(steps: int, last: float) -> Callable[[int], float]:
+    """From 1 down to `last` over `steps` steps; 1 throughout where `last` is 1."""
+    return lambda step: last + (1 - last) * (1 + math.cos(math.pi * step / max(steps, 1))) / 2
 
 
 def starting_latents(task: Task) -> Latent:

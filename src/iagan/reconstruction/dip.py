@@ -7,7 +7,7 @@ from torch import Tensor
 
 from iagan.generators import Generator, LatentLaw, SkipNet
 from iagan.reconstruction.adapt import THETA, synthesize_each, weights_of
-from iagan.reconstruction.optimize import Objective, Variables
+from iagan.reconstruction.optimize import Rules, Variables
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 
 INPUT_CHANNELS = 32
@@ -31,19 +31,22 @@ def dip(task: Task, before: Estimate | None = None) -> Estimate:
     }
     rates = {name: settings.weight_rate for name in theta}
 
-    def problem(rows: Tensor) -> Objective:
-        streams = [torch.Generator().manual_seed(task.seeds()[i] + 1) for i in rows.tolist()]
+    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        noise = torch.stack(
+            [_noise(task.seeds()[i], step, inputs.shape[1:]) for i in rows.tolist()]
+        )
+        u = inputs[rows] + settings.input_noise * noise.to(inputs)
+        x = synthesize_each(networks[0], weights_of(variables), u)
+        return task.misfit(x, rows), x
 
-        def objective(variables: Variables, step: int) -> tuple[Tensor, Tensor]:
-            noise = torch.stack([torch.randn(inputs.shape[1:], generator=rng) for rng in streams])
-            u = inputs[rows] + settings.input_noise * noise.to(inputs)
-            x = synthesize_each(networks[0], weights_of(variables), u)
-            return task.misfit(x, rows), x
-
-        return objective
-
-    found = minimize_in_batches(task, "dip", problem, theta, rates, settings.steps)
+    found = minimize_in_batches(task, "dip", objective, theta, Rules(settings.steps, rates))
     return pick_rows(found, torch.arange(task.count))
+
+
+def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:
+    """The perturbation of an image's input at one step, whatever was drawn before."""
+    mixed = (seed * 2_654_435_761 + step * 40_503 + 1) % 2**63
+    return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))
 
 
 def _network(task: Task, seed: int) -> Generator:

@@ -78,6 +78,7 @@ def reconstruct_all(
     prior: Generator | str | os.PathLike[str] | None = None,
     methods: Sequence[str | None] = (None,),
     *,
+    effort: str = "fast",
     csgm_steps: int | None = None,
     steps: int | None = None,
     restarts: int = 1,
@@ -89,8 +90,10 @@ def reconstruct_all(
     """Several methods one after another; a phase that they share (CSGM) runs once.
 
     **Arguments:** (beyond those of `reconstruct`)
+    - `effort`: `"fast"`, or `"paper"`: the paper's iterations, each of them run (see
+      `iagan.reconstruction.presets`).
     - `csgm_steps`, `steps`: iterations of CSGM, and of the image-adaptive phase or DIP, at least 0;
-      the paper's where not given (see `iagan.reconstruction.presets`).
+      those of `effort` where not given.
     - `restarts`: random starts of z an image, at least 1.
     - `bounded_latent`: keep z where its law has its mass: in [-1, 1] for a uniform one, within
       √n of 0 for a normal one of n entries. The paper lets it go anywhere, which fits y better.
@@ -104,7 +107,9 @@ def reconstruct_all(
     names = [_known(method or default_method(observation)) for method in methods]
     generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
     given = {"csgm_steps": csgm_steps, "steps": steps, "restarts": restarts}
-    tasks = [resolve(observation, generator, name, given, seed, bounded_latent) for name in names]
+    tasks = [
+        resolve(observation, generator, name, given, seed, bounded_latent, effort) for name in names
+    ]
     return _run_all(
         [dc.replace(task, batch_size=batch_size, on_progress=on_progress) for task in tasks]
     )
@@ -146,6 +151,7 @@ def _result(task: Task, estimate: Estimate, seconds: float) -> Reconstruction:
         relative_residual=relative,
         noise_floor=task.observation.noise_floor,
         trace=estimate.trace,
+        iterations=estimate.steps,
         seconds=seconds,
         settings=task.settings,
         messages=messages,

@@ -1,8 +1,8 @@
 """The one loop that runs every method: Adam over a batch of independent problems.
 
 Every variable has the batch as its first dimension, and so have Adam's moments, its step count and
-its rate: row i of a batch goes exactly the way that it would go alone. Nothing in the loop waits
-for the device.
+its rate: row i of a batch goes exactly the way that it would go alone. A row that has reached its
+goal leaves the batch. Nothing else in the loop waits for the device.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from iagan.types import Image, PerImage
 
 Variables: TypeAlias = Mapping[str, Tensor]
-Objective: TypeAlias = Callable[[Variables, int], tuple[Tensor, Tensor]]
-"""`(variables, step) → (objective per row, image per row)`; row i depends on row i alone."""
+Objective: TypeAlias = Callable[[Variables, int, Tensor], tuple[Tensor, Tensor]]
+"""`(variables, step, rows) → (objective, image)` of those rows; each depends on its row alone."""
 
 StepCallback: TypeAlias = Callable[[int, Tensor], None]
 """Called after each evaluation with the step and the objective per row (on the device)."""
@@ -30,6 +30,8 @@ Projection: TypeAlias = Callable[[dict[str, Tensor]], None]
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 RECOVERY_FACTOR = 0.1
 """A row that turned NaN or Inf goes on from its best iterate at a rate smaller by this."""
+LEAVE_EVERY = 10
+"""Steps between two looks at which rows are done: each look waits for the device."""
 
 
 @dc.dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Minimum:
     **Arguments:**
     - `variables`, `image`, `objective`: at that iterate. The objective is inf (and the image may
       not be finite) if no iterate at all was finite.
-    - `trace`: the objective at the start and after every step; NaN and Inf stay visible.
+    - `trace`: the objective at the start and after every step; NaN and Inf stay visible. A row that
+      reached its goal keeps its last value.
+    - `steps`: how many steps the row took.
     - `recoveries`: how many times the row had to go back to its best iterate.
     """
 
@@ -47,6 +51,7 @@ class Minimum:
     image: Image
     objective: PerImage
     trace: Float[Tensor, "batch evaluations"]
+    steps: Int[Tensor, " batch"]
     recoveries: Int[Tensor, " batch"]
 
 
@@ -61,10 +66,10 @@ class BatchedAdam:
         self.age = torch.zeros(len(first), device=first.device, dtype=first.dtype)
         self.scale = torch.ones_like(self.age)
 
-    def step(self, variables: Variables, gradients: Variables) -> None:
-        """Change `variables` in place."""
+    def step(self, variables: Variables, gradients: Variables, factor: float = 1.0) -> None:
+        """Change `variables` in place, at `factor` times the rates."""
         self.age += 1
-        correction1 = self.scale / (1 - BETA1**self.age)
+        correction1 = factor * self.scale / (1 - BETA1**self.age)
         correction2 = 1 / (1 - BETA2**self.age)
         for name, value in variables.items():
             gradient, mean, square = gradients[name], self.mean[name], self.square[name]
@@ -81,50 +86,131 @@ class BatchedAdam:
         for moment in (*self.mean.values(), *self.square.values()):
             moment.masked_fill_(per_row(rows, moment), 0)
 
+    def select(self, rows: Tensor) -> None:
+        """Keep `rows` (a mask) alone."""
+        for moments in (self.mean, self.square):
+            moments.update({name: value[rows] for name, value in moments.items()})
+        self.age, self.scale = self.age[rows], self.scale[rows]
+
+
+@dc.dataclass(frozen=True)
+class Rules:
+    """How `minimize` goes on and when it ends.
+
+    - `steps`: at most so many.
+    - `rates`: Adam's rate of every variable.
+    - `schedule`: step → what the rates are multiplied by.
+    - `goal`: an objective per row; the first iterate at or below it is the row's last.
+    - `project`: changes the variables in place after every step: projected gradient descent.
+    """
+
+    steps: int
+    rates: Mapping[str, float]
+    schedule: Callable[[int], float] = lambda step: 1.0
+    goal: Tensor | None = None
+    project: Projection | None = None
+
 
 def minimize(
     objective: Objective,
     start: Variables,
-    rates: Mapping[str, float],
-    steps: int,
+    rules: Rules,
+    rows: Tensor | None = None,
     on_step: StepCallback | None = None,
-    project: Projection | None = None,
 ) -> Minimum:
-    """`steps` steps of Adam from `start`; keeps the iterate of smallest objective of every row.
+    """Adam from `start`; keeps the iterate of smallest objective of every row.
 
     A row whose objective turns NaN or Inf goes on from its best iterate at a tenth of its rate;
     the other rows do not notice.
 
     **Arguments:**
-    - `objective`: see `Objective`; evaluated `steps + 1` times.
+    - `objective`: see `Objective`; evaluated at most `rules.steps + 1` times.
     - `start`: `(batch, ...)` for every variable; not changed.
-    - `rates`: Adam's learning rate for every variable.
-    - `project`: changes the variables in place after every step: projected gradient descent.
+    - `rows`: what `objective` knows the rows as; 0, 1, … if not given.
     """
-    current = {name: value.detach().clone() for name, value in start.items()}
-    adam = BatchedAdam(current, rates)
-    best = _Best(current)
-    trace = []
-    for step in range(steps + 1):
-        with torch.set_grad_enabled(step < steps):
-            for value in current.values():
-                value.requires_grad_(step < steps)
-            value_per_row, image = objective(current, step)
+    batch = _Batch(start, rules, rows)
+    for step in range(rules.steps + 1):
+        last = step == rules.steps
+        with torch.set_grad_enabled(not last):
+            for value in batch.current.values():
+                value.requires_grad_(not last)
+            value_per_row, image = objective(batch.current, step, batch.rows)
         found = value_per_row.detach()
-        trace.append(found)
-        bad = best.update(found, current, image.detach())
-        if step < steps:
-            gradients = torch.autograd.grad(value_per_row.sum(), list(current.values()))
-            with torch.no_grad():
-                current = {name: value.detach() for name, value in current.items()}
-                adam.step(current, dict(zip(current, gradients, strict=True)))
-                best.recover(current, bad)
-                adam.reset(bad)
-                if project is not None:
-                    project(current)
+        bad = batch.take(found, image.detach())
         if on_step is not None:
             on_step(step, found)
-    return Minimum(best.variables, best.image, best.value, torch.stack(trace, 1), best.recoveries)
+        if last:
+            break
+        gradients = torch.autograd.grad(value_per_row.sum(), list(batch.current.values()))
+        batch.move(gradients, bad, step)
+        if step % LEAVE_EVERY == LEAVE_EVERY - 1 and batch.let_go():
+            break
+    return batch.minimum()
+
+
+class _Batch:
+    """The rows still at work, and what became of the others."""
+
+    def __init__(self, start: Variables, rules: Rules, rows: Tensor | None) -> None:
+        first = next(iter(start.values()))
+        self.rules = rules
+        self.rows = torch.arange(len(first)) if rows is None else rows
+        self.places = torch.arange(len(first))
+        self.current = {name: value.detach().clone() for name, value in start.items()}
+        self.adam = BatchedAdam(self.current, rules.rates)
+        self.goal = torch.full((len(first),), -torch.inf, device=first.device, dtype=first.dtype)
+        if rules.goal is not None:
+            self.goal.copy_(rules.goal)
+        self.best = _Best(self.current)
+        self.trace: list[Tensor] = []
+        self.gone: list[tuple[Tensor, Minimum]] = []
+
+    @torch.no_grad()
+    def take(self, found: Tensor, image: Image) -> Tensor:
+        """Note an evaluation; a mask of the rows that are not finite."""
+        working = self.best.value > self.goal
+        self.trace.append(torch.where(working, found, self.best.value))
+        return self.best.update(found, self.current, image, working)
+
+    @torch.no_grad()
+    def move(self, gradients: tuple[Tensor, ...], bad: Tensor, step: int) -> None:
+        """One step of Adam."""
+        self.current = {name: value.detach() for name, value in self.current.items()}
+        named = dict(zip(self.current, gradients, strict=True))
+        self.adam.step(self.current, named, self.rules.schedule(step))
+        self.best.recover(self.current, bad)
+        self.adam.reset(bad)
+        if self.rules.project is not None:
+            self.rules.project(self.current)
+
+    def let_go(self) -> bool:
+        """Rows that reached their goal leave; whether none is left."""
+        if self.rules.goal is None:
+            return False
+        working = self.best.value > self.goal
+        if bool(working.all()):
+            return False
+        everything = self._minimum()
+        self.gone.append((self.places[~working.cpu()], _pick(everything, ~working)))
+        keep = working.cpu()
+        self.rows, self.places = self.rows[keep], self.places[keep]
+        self.current = {name: value[working] for name, value in self.current.items()}
+        self.goal = self.goal[working]
+        self.trace = [value[working] for value in self.trace]
+        self.adam.select(working)
+        self.best.select(working)
+        return not bool(working.any())
+
+    def minimum(self) -> Minimum:
+        """Of all rows, in their first order."""
+        parts = [*self.gone, (self.places, self._minimum())]
+        order = torch.cat([places for places, _ in parts]).argsort()
+        length = max(part.trace.shape[1] for _, part in parts)
+        return _pick(join([_lengthened(part, length) for _, part in parts]), order)
+
+    def _minimum(self) -> Minimum:
+        best, trace = self.best, torch.stack(self.trace, 1)
+        return Minimum(best.variables, best.image, best.value, trace, best.steps, best.recoveries)
 
 
 class _Best:
@@ -135,18 +221,19 @@ class _Best:
         self.variables = {name: value.detach().clone() for name, value in variables.items()}
         self.value = torch.full((len(first),), torch.inf, device=first.device, dtype=first.dtype)
         self.image = torch.empty(0)
-        self.recoveries = torch.zeros(len(first), device=first.device, dtype=torch.int64)
+        self.steps = torch.full((len(first),), -1, device=first.device, dtype=torch.int64)
+        self.recoveries = torch.zeros_like(self.steps)
 
-    @torch.no_grad()
-    def update(self, value: Tensor, variables: Variables, image: Tensor) -> Tensor:
-        """Keep the rows that improved; return a mask of the rows that are not finite."""
-        improved = value < self.value
+    def update(self, value: Tensor, variables: Variables, image: Tensor, working: Tensor) -> Tensor:
+        """Keep the `working` rows that improved; return a mask of the rows that are not finite."""
+        improved = working & (value < self.value)
         first = self.image.numel() == 0
         self.image = image if first else torch.where(per_row(improved, image), image, self.image)
         self.value = torch.where(improved, value, self.value)
         for name, kept in self.variables.items():
             torch.where(per_row(improved, kept), variables[name].detach(), kept, out=kept)
         bad = ~torch.isfinite(value)
+        self.steps += working
         self.recoveries += bad
         return bad
 
@@ -154,6 +241,49 @@ class _Best:
         """Set `rows` of `variables` back to their best iterate, in place."""
         for name, value in variables.items():
             torch.where(per_row(rows, value), self.variables[name], value, out=value)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep `rows` (a mask) alone."""
+        self.variables = {name: value[rows] for name, value in self.variables.items()}
+        self.value, self.image = self.value[rows], self.image[rows]
+        self.steps, self.recoveries = self.steps[rows], self.recoveries[rows]
+
+
+def join(parts: list[Minimum]) -> Minimum:
+    """Minima of several batches as one."""
+
+    def cat(pick: Callable[[Minimum], Tensor]) -> Tensor:
+        return torch.cat([pick(part) for part in parts])
+
+    return Minimum(
+        variables={name: cat(lambda part: part.variables[name]) for name in parts[0].variables},  # noqa: B023
+        image=cat(lambda part: part.image),
+        objective=cat(lambda part: part.objective),
+        trace=cat(lambda part: part.trace),
+        steps=cat(lambda part: part.steps),
+        recoveries=cat(lambda part: part.recoveries),
+    )
+
+
+def _pick(found: Minimum, rows: Tensor) -> Minimum:
+    """The rows of an index or mask."""
+    rows = rows.to(found.objective.device)
+    return Minimum(
+        {name: value[rows] for name, value in found.variables.items()},
+        found.image[rows],
+        found.objective[rows],
+        found.trace[rows],
+        found.steps[rows],
+        found.recoveries[rows],
+    )
+
+
+def _lengthened(found: Minimum, length: int) -> Minimum:
+    """With the last value of every trace repeated."""
+    missing = length - found.trace.shape[1]
+    return dc.replace(
+        found, trace=torch.cat([found.trace, found.trace[:, -1:].expand(-1, missing)], 1)
+    )
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:

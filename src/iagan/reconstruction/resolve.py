@@ -11,7 +11,7 @@ from torch import Tensor
 from iagan.errors import SettingError, ShapeError
 from iagan.generators import Generator
 from iagan.observation import Observation
-from iagan.reconstruction.presets import paper_settings
+from iagan.reconstruction.presets import EFFORTS
 from iagan.reconstruction.result import Settings
 from iagan.reconstruction.task import Task
 
@@ -30,6 +30,7 @@ def resolve(
     given: dict[str, int | None],
     seed: int | Sequence[int],
     bounded_latent: bool = False,
+    effort: str = "fast",
 ) -> Task:
     """The task of one method, checked, on the device and in the precision of the prior.
 
@@ -42,7 +43,11 @@ def resolve(
         generator = _fitting_prior(generator, observation, method)
         observation = _like(observation, next(iter(generator.parameters().values())))
     architecture = generator.metadata.architecture if generator else ""
-    settings = _settings(paper_settings(method, observation, architecture), given)
+    if effort not in EFFORTS:
+        raise SettingError(
+            f"reconstruct knows the efforts {', '.join(EFFORTS)}; got {effort!r}. Name one of them."
+        )
+    settings = _settings(EFFORTS[effort](method, observation, architecture), given)
     settings = dc.replace(
         settings,
         seed=_seed(seed, len(observation.y)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from iagan.observation import Observation
@@ -19,7 +19,9 @@ class Settings:
     **Arguments:**
     - `method`: its name.
     - `csgm_steps`, `csgm_rate`: Adam's iterations and rate for z alone (eq. 2).
+    - `csgm_last_rate`: the share of that rate to which it falls by half a cosine; 1: constant.
     - `steps`: iterations of the image-adaptive phase (eq. 3), or of DIP.
+    - `stop_at_noise`: end that phase, image by image, where the residual is the noise's.
     - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
     - `restarts`: random starts of z; the one of smallest objective goes on.
     - `seed`: one number, or one for every image. A number alone stands for every image, so that
@@ -32,7 +34,9 @@ class Settings:
     method: str
     csgm_steps: int = 1600
     csgm_rate: float = 0.1
+    csgm_last_rate: float = 1.0
     steps: int = 500
+    stop_at_noise: bool = False
     latent_rate: float = 1e-4
     weight_rate: float = 1e-4
     restarts: int = 1
@@ -53,6 +57,7 @@ class Reconstruction:
     - `noise_floor`: $\sigma\sqrt{m}$, what the residual of the truth would be, about.
     - `trace`: `(b, evaluations)`, the objective $\|y - A G_\theta(z)\|^2$ at every iterate of the
       kept start, phases one after another.
+    - `iterations`: taken for each image, all phases together.
     - `seconds`: wall-clock time of the batch.
     - `settings`: as resolved.
     - `messages`: what the user should know, one line each.
@@ -64,16 +69,10 @@ class Reconstruction:
     relative_residual: PerImage
     noise_floor: float
     trace: Float[Tensor, "batch evaluations"]
+    iterations: Int[Tensor, " batch"]
     seconds: float
     settings: Settings
     messages: tuple[str, ...] = ()
-
-    @property
-    def iterations(self) -> int:
-        """Iterations of all phases together."""
-        used = {"csgm": ("csgm_steps",), "iagan": ("csgm_steps", "steps"), "dip": ("steps",)}
-        names = used.get(self.settings.method.removesuffix("-bp"), ())
-        return sum(getattr(self.settings, name) for name in names)
 
 
 def residual_norms(image: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -18,8 +18,10 @@ from iagan.reconstruction.optimize import (
     Minimum,
     Objective,
     Projection,
+    Rules,
     StepCallback,
     Variables,
+    join,
     minimize,
 )
 from iagan.reconstruction.result import Settings, squared_norms
@@ -84,23 +86,44 @@ class Task:
         y = self.observation.y[image_of_row]
         return squared_norms(self.observation.operator(image) - y)
 
+    def goal(self) -> PerImage | None:
+        r"""$\sigma^2 m$ per image, where the settings stop there (Morozov's principle)."""
+        floor = self.observation.noise_floor
+        if not (self.settings.stop_at_noise and floor > 0):
+            return None
+        return torch.full((self.count,), floor**2, device=self.observation.y.device)
+
+    def projection(self) -> Projection | None:
+        """What keeps z inside its law, where the settings want it."""
+        if not self.settings.bounded_latent:
+            return None
+        law = self.prior.latent
+
+        def project(variables: dict[str, Tensor]) -> None:
+            variables["z"] = law.nearest(variables["z"])
+
+        return project
+
 
 @dc.dataclass(frozen=True)
 class Estimate:
-    """What a phase found, per image; `trace` has no column where nothing was iterated."""
+    """What a phase found, per image; `trace` has no column where nothing was iterated.
+
+    `steps` are those that were taken, all phases together.
+    """
 
     image: Image
     latent: Latent | None
     trace: Tensor
+    steps: Tensor
     recoveries: Tensor
 
     @staticmethod
     def direct(image: Image) -> Estimate:
         """An estimate that took no iterations."""
         count = len(image)
-        return Estimate(
-            image, None, image.new_empty(count, 0), torch.zeros(count, dtype=torch.int64)
-        )
+        none = torch.zeros(count, dtype=torch.int64, device=image.device)
+        return Estimate(image, None, image.new_empty(count, 0), none, none)
 
 
 Stage: TypeAlias = Callable[[Task, "Estimate | None"], Estimate]
@@ -108,30 +131,26 @@ Stage: TypeAlias = Callable[[Task, "Estimate | None"], Estimate]
 
 
 def minimize_in_batches(
-    task: Task,
-    phase: str,
-    problem: Callable[[Tensor], Objective],
-    start: Variables,
-    rates: Mapping[str, float],
-    steps: int,
+    task: Task, phase: str, objective: Objective, start: Variables, rules: Rules
 ) -> Minimum:
     """`minimize`, at most `task.batch_size` rows at a time; of the variables only z is returned.
 
     A batch for which the memory does not suffice is halved: the results are the same.
-    `problem` makes the objective of the rows that it is given.
 
     **Raises:** `SettingError` when the memory does not suffice for a single row.
     """
     count = len(next(iter(start.values())))
-    size = task.batch_size or _batch_that_fits(problem, start)
+    size = task.batch_size or _batch_that_fits(objective, start)
     found: list[Minimum] = []
     done = 0
     while done < count:
         rows = torch.arange(done, min(done + size, count))
         batches = len(found) + -(-(count - done) // size)
-        report = _reporter(task, phase, len(found) * (steps + 1), batches * (steps + 1))
+        each = rules.steps + 1
+        report = _reporter(task, phase, len(found) * each, batches * each)
+        goal = None if rules.goal is None else rules.goal[done : done + size]
         minimum = _minimize_if_it_fits(
-            problem(rows), _rows(start, rows), rates, steps, report, _projection(task)
+            objective, _rows(start, rows), dc.replace(rules, goal=goal), rows, report
         )
         if minimum is None:
             size = _halved(len(rows), phase)
@@ -139,17 +158,17 @@ def minimize_in_batches(
         kept = {name: value for name, value in minimum.variables.items() if name == "z"}
         found.append(dc.replace(minimum, variables=kept))
         done += len(rows)
-    return _join(found)
+    return join(found)
 
 
-def _batch_that_fits(problem: Callable[[Tensor], Objective], start: Variables) -> int:
+def _batch_that_fits(objective: Objective, start: Variables) -> int:
     first = next(iter(start.values()))
     most = MOST_ON_CPU if first.device.type == "cpu" else MOST_ON_GPU
     if len(first) == 1:
         return 1
     one = torch.arange(1)
     row = {name: value.clone().requires_grad_() for name, value in _rows(start, one).items()}
-    return min(most, rows_that_fit(first.device, row, lambda: problem(one)(row, 0)))
+    return min(most, rows_that_fit(first.device, row, lambda: objective(row, 0, one)))
 
 
 def _rows(variables: Variables, rows: Tensor) -> dict[str, Tensor]:
@@ -178,17 +197,6 @@ def _halved(size: int, phase: str) -> int:
     return size // 2
 
 
-def _projection(task: Task) -> Projection | None:
-    if not task.settings.bounded_latent:
-        return None
-    law = task.prior.latent
-
-    def project(variables: dict[str, Tensor]) -> None:
-        variables["z"] = law.nearest(variables["z"])
-
-    return project
-
-
 def _reporter(task: Task, phase: str, before: int, total: int) -> StepCallback | None:
     tell = task.on_progress
     if tell is None:
@@ -196,20 +204,9 @@ def _reporter(task: Task, phase: str, before: int, total: int) -> StepCallback |
     return lambda step, objective: tell(Progress(phase, before + step + 1, total, objective))
 
 
-def _join(parts: list[Minimum]) -> Minimum:
-    def cat(pick: Callable[[Minimum], Tensor]) -> Tensor:
-        return torch.cat([pick(part) for part in parts])
-
-    return Minimum(
-        variables={name: cat(lambda part: part.variables[name]) for name in parts[0].variables},  # noqa: B023
-        image=cat(lambda part: part.image),
-        objective=cat(lambda part: part.objective),
-        trace=cat(lambda part: part.trace),
-        recoveries=cat(lambda part: part.recoveries),
-    )
-
-
 def pick_rows(found: Minimum, rows: Tensor) -> Estimate:
     """The chosen rows as an estimate."""
     latent = found.variables["z"][rows] if "z" in found.variables else None
-    return Estimate(found.image[rows], latent, found.trace[rows], found.recoveries[rows])
+    return Estimate(
+        found.image[rows], latent, found.trace[rows], found.steps[rows], found.recoveries[rows]
+    )
