@@ -1,5 +1,6 @@
 # The two commands of the project. Each sets up what it needs, and is quick when run again.
 #   make test    lint, types, tests (no network beyond the package index)
+#   make bench   seconds a step, against a plain loop, deepinv and the machine
 #   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN    := $(VENV)/bin
 PRIOR  ?= faces
 OUT    ?= demo-out
 
-.PHONY: help demo test lint types setup clean
+.PHONY: help demo test bench lint types setup clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,6 +28,9 @@ demo: $(VENV)/.ready
 
 test: lint types $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks speed
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

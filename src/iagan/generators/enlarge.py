@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _FOLD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-"""Which taps of a 3-tap filter meet in each tap of the transposed one, along one axis."""
+"""F: which taps of a 3-tap filter meet in each tap of the transposed one, along one axis."""
+
+_BOTH_AXES = [
+    [_FOLD[a][p] * _FOLD[b][q] for a in range(4) for b in range(4)]
+    for p in range(3)
+    for q in range(3)
+]
+"""The matrix from nine taps to sixteen."""
 
 
 def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -23,6 +30,8 @@ def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     **Shapes:** `x` is `(batch, inputs, h, w)`, `weight` `(outputs, inputs, 3, 3)`, `bias`
     `(outputs,)`; the result is `(batch, outputs, 2h, 2w)`.
     """
-    fold = torch.tensor(_FOLD, dtype=weight.dtype, device=weight.device)
-    folded = torch.einsum("ap,oipq,bq->ioab", fold, weight, fold)
+    outputs, inputs = weight.shape[:2]
+    taps = weight.transpose(0, 1).reshape(inputs * outputs, 9)
+    both_axes = torch.tensor(_BOTH_AXES, dtype=weight.dtype, device=weight.device)
+    folded = (taps @ both_axes).view(inputs, outputs, 4, 4)
     return F.conv_transpose2d(x, folded, bias, stride=2, padding=1)

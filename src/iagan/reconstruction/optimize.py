@@ -178,8 +178,9 @@ class _Batch:
         self.current = {name: value.detach() for name, value in self.current.items()}
         named = dict(zip(self.current, gradients, strict=True))
         self.adam.step(self.current, named, self.rules.schedule(step))
-        self.best.recover(self.current, bad)
-        self.adam.reset(bad)
+        if bad.is_cuda or bool(bad.any()):  # to look would wait for a GPU
+            self.best.recover(self.current, bad)
+            self.adam.reset(bad)
         if self.rules.project is not None:
             self.rules.project(self.current)
 
