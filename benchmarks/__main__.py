@@ -13,6 +13,9 @@ from iagan.files import write_atomically
 
 BENCHMARKS = {
     "speed": "the same iterations: seconds a step against a plain loop and deepinv",
+    "growth": "cost against images, starts, resolution and measurements",
+    "gaussian": "Gaussian sensing against the time of reading A",
+    "memory": "peak memory of PGGAN-1024",
 }
 
 

@@ -26,6 +26,10 @@ DOUBLE_ENTRIES = 2**26
 CHOLESKY_SIZE = 4096
 """Up to this m, A Aᵀ is factorised. Above, conjugate gradients take less time than forming it."""
 
+STEEP_RATIO, STEEP_SIZE = 0.8, 2**13 + 2**12
+"""Above this m/n conjugate gradients need hundreds of steps, so A Aᵀ is factorised up to this m:
+its factor then takes 1.2 GB, and forming it most of a minute on two cores."""
+
 SVD_ENTRIES = 2**22
 """Up to this m·n the singular values are computed."""
 
@@ -39,9 +43,10 @@ class Gaussian(LinearOperator):
     inputs are multiplied in double precision while m·n is at most `DOUBLE_ENTRIES`, in single
     precision above.
 
-    A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`; above by conjugate
-    gradients to a relative residual of 1e-7 in single precision (about 40 steps at m/n = 0.61; a
-    matrix that is nearly square needs more than are taken).
+    A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`, and for m/n above
+    `STEEP_RATIO` up to `STEEP_SIZE`; otherwise by conjugate gradients to a relative residual of 1e-7
+    in single precision (about 40 steps at m/n = 0.61; a larger matrix that is nearly square needs
+    more than are taken).
 
     **Arguments:**
     - `m`: number of measurements, at most n.
@@ -104,12 +109,17 @@ class Gaussian(LinearOperator):
 
     def solve_gram(self, y: Measurement) -> Measurement:
         double = y.to(wide(y.device))
-        if self.m <= CHOLESKY_SIZE:
+        if self._is_factorised:
             factor = self._cast("_cholesky", y.device, double.dtype)
             return torch.cholesky_solve(double.T, factor).T.to(y.dtype)
         exact = self._matrix_for(double).dtype == torch.float64
         tolerance = 1e-12 if exact else 1e-7
         return conjugate_gradient(self._gram, double, tolerance).solution.to(y.dtype)
+
+    @property
+    def _is_factorised(self) -> bool:
+        steep = self.m > STEEP_RATIO * self.n and self.m <= STEEP_SIZE
+        return self.m <= CHOLESKY_SIZE or steep
 
     def singular_values(self) -> Tensor | None:
         return None if self.m * self.n > SVD_ENTRIES else self._values.clone()
