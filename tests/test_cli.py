@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,3 +326,25 @@ def test_ctrl_c_keeps_what_is_finished(observed, prior, tmp_path, capsys, monkey
     assert main([*argv, *QUICK, "-o", str(out)]) == 130
     assert [path.name for path in out.iterdir()] == ["y_csgm.png"]
     assert "kept" in capsys.readouterr().err
+
+
+def test_measure_carries_on_past_a_bad_image(photo, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert main(["measure", str(photo), str(tmp_path / "bad.png"), str(photo)]) == 1
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert "bad.png" in err
+
+
+def test_a_mask_and_a_ratio_contradict_each_other(photo, prior, tmp_path, capsys):
+    measurement = ["--operator", "inpaint", "--mask", str(photo), "--ratio", "0.5"]
+    _refused(capsys, ["observe", photo, "--prior", prior, *measurement, "-o", "y.npz"], "--ratio")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_under_the_output_ends_in_words():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "iagan.cli", "priors"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "iagan priors: no room left for the output.\n"

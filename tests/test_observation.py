@@ -215,3 +215,11 @@ def test_wrong_values_are_refused_in_words(tmp_path):
     blocker.write_text("")
     with pytest.raises(OutputError, match="Cannot write"):
         iagan.save_observation(iagan.Observation(y, operator), blocker / "y.npz")
+
+
+@pytest.mark.parametrize("scale", [255.0, -1.0])
+def test_an_image_of_another_range_is_refused(scale):
+    """0…255, or [-1, 1]: σ = 10/255 would mean something else."""
+    x = scale * torch.ones(1, 3, 8, 8)
+    with pytest.raises(SettingError, match=r"image in \[0, 1\]; got values"):
+        iagan.observe(x, iagan.operators.Identity((3, 8, 8)))

@@ -25,6 +25,9 @@ FORMAT, VERSION = "iagan-observation", 1
 MAX_BYTES = 2**32
 """Of the arrays in a file; what declares more is refused before it is read."""
 
+RANGE_SLACK = 0.25
+"""How far outside [0, 1] an image may reach: generators and filters overshoot a little."""
+
 DTYPES = ("float32", "float64", "complex64", "complex128")
 """Of y in a file."""
 
@@ -92,7 +95,15 @@ def observe(
     - `image`: x, `(batch, channels, h, w)` in [0, 1].
     - `noise_std`: σ in that scale; the paper's 10/255 is `10 / 255`.
     - `rng`: of the noise; needed where there is any.
+
+    **Raises:** `ShapeError`; `SettingError` for an image of another range, or noise without `rng`.
     """
+    low, high = float(image.min()), float(image.max())
+    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
+        raise SettingError(
+            f"observe wants an image in [0, 1]; got values from {low:.3g} to {high:.3g}. Rescale "
+            "it: the noise's σ and all scores are in that scale."
+        )
     y = operator(image)
     if noise_std > 0:
         if rng is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -62,16 +63,29 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     _log_to_stderr()
     try:
-        return int(_module(args.command).run(args))
+        code = int(_module(args.command).run(args))
+        sys.stdout.flush()
+        return code
     except IaganError as error:
         print(f"iagan {args.command}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as in `| head -1`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _close_output()
+        print(f"iagan {args.command}: no room left for the output.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"\niagan {args.command}: stopped; what was finished is kept.", file=sys.stderr)
         return 130
+
+
+def _close_output() -> None:
+    """What is still buffered goes nowhere, so that leaving Python does not fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _module(command: str):  # type: ignore[no-untyped-def]  # a module of this package

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from iagan.cli import options, scores
+from iagan.errors import IaganError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,18 +21,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line an image."""
+    """Print a line an image; carry on past a bad one."""
     from iagan.generators import load_prior
     from iagan.images import load_image
 
-    images = [load_image(path) for path in args.images]
+    load_image(args.truth)  # refused before all others, and once
     generator = load_prior(args.prior) if args.prior else None
     scorer = scores.Scorer(args.lpips)
-    for path, image in zip(args.images, images, strict=True):
-        truth = scores.load_truth(args.truth, args.crop, generator, tuple(image.shape[-2:]))
-        found = scorer(image, truth)
+    failed = 0
+    for path in args.images:
+        try:
+            image = load_image(path)
+            truth = scores.load_truth(args.truth, args.crop, generator, tuple(image.shape[-2:]))
+            found = scorer(image, truth)
+        except IaganError as error:
+            if len(args.images) == 1:
+                raise
+            failed += 1
+            print(f"iagan measure: {error}", file=sys.stderr)
+            continue
         print(scores.to_json({"file": path} | found) if args.json else _line(path, found))
-    return 0
+    return 1 if failed else 0
 
 
 def _line(name: str, found: dict[str, float | None]) -> str:

@@ -137,6 +137,8 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
         return operators.Identity(image_shape)
     kind = operators.SubsampledFourier if args.operator == "fourier" else operators.Inpaint
     if args.mask is not None:
+        if args.ratio is not None:
+            raise SettingError("--mask says what is measured; leave --ratio out beside it.")
         return kind(image_shape, load_mask(args.mask, (height, width)))
     if args.operator == "inpaint" and args.box is not None:
         return operators.Inpaint.box(image_shape, *args.box)

@@ -176,6 +176,8 @@ class Session:
             image = result.image[i : i + 1]
             save_image(image, target)
             record = self._record(path, result, i)
+            if len(targets) > 1:
+                record["index"] = i
             if truth is not None:
                 record |= self.scorer(image, truth[min(i, len(truth) - 1)][None])
             print(scores.to_json(record) if self.args.json else _line(record, target), flush=True)

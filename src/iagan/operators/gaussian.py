@@ -44,9 +44,9 @@ class Gaussian(LinearOperator):
     precision above.
 
     A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`, and for m/n above
-    `STEEP_RATIO` up to `STEEP_SIZE`; otherwise by conjugate gradients to a relative residual of 1e-7
-    in single precision (about 40 steps at m/n = 0.61; a larger matrix that is nearly square needs
-    more than are taken).
+    `STEEP_RATIO` up to `STEEP_SIZE`; otherwise by conjugate gradients to a relative residual of
+    1e-7 in single precision (about 40 steps at m/n = 0.61; a larger matrix that is nearly square
+    needs more than are taken).
 
     **Arguments:**
     - `m`: number of measurements, at most n.
