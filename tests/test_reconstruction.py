@@ -226,15 +226,15 @@ def test_back_projection_under_noise_is_done_and_warned_of():
 )
 def test_presets_are_the_papers(operator, noise, architecture, expected):
     """arXiv 1906.05284, Experiments: iterations and rates; half of them with noise."""
-    settings = paper_settings("iagan", observe(1, operator, noise / 255), architecture)
+    settings = paper_settings("iagan", operator, noise / 255, architecture)
     found = (settings.csgm_steps, settings.steps, settings.latent_rate, settings.weight_rate)
     assert found == expected
     assert settings.csgm_rate == 0.1
 
 
 def test_dip_takes_a_quarter_of_its_iterations_under_noise():
-    clean = paper_settings("dip", observe(), "custom")
-    noisy = paper_settings("dip", observe(noise_std=0.1), "custom")
+    clean = paper_settings("dip", OPERATORS[0], 0.0, "custom")
+    noisy = paper_settings("dip", OPERATORS[0], 0.1, "custom")
     assert noisy.steps * 4 == clean.steps == 2000
 
 
@@ -312,10 +312,8 @@ def test_iagan_stops_where_the_noise_begins_and_the_paper_does_not():
 
 def test_the_fast_effort_never_takes_more_iterations_than_the_papers():
     for noise in (0, 10 / 255):
-        observation = observe(1, noise_std=noise)
-        fast, paper = (
-            make("iagan", observation, "began") for make in (fast_settings, paper_settings)
-        )
+        task = (OPERATORS[0], noise, "began")
+        fast, paper = fast_settings("iagan", *task), paper_settings("iagan", *task)
         assert fast.csgm_steps < paper.csgm_steps
         assert fast.steps <= paper.steps
-        assert fast_settings("dip", observation, "") == paper_settings("dip", observation, "")
+        assert fast_settings("dip", *task) == paper_settings("dip", *task)

@@ -38,6 +38,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         Path(name).unlink(missing_ok=True)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """`write_atomically` for text, in UTF-8."""
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
 def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """Refuse a file that could not be written, or is not named `suffix`, before any work.
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Observe ×4, reconstruct by every method, score, draw."""
-    from iagan.files import check_writable, write_atomically
+    from iagan.files import check_writable, write_text
     from iagan.images import astronaut, crop_square, save_image
     from iagan.observation import observe
     from iagan.operators import BicubicDownsample
@@ -72,6 +72,6 @@ def run(args: argparse.Namespace) -> int:
             )
             print(table[-1] if len(table) > 3 else "\n".join(table), flush=True)
     figure([panels], folder / "figure.png")
-    write_atomically(folder / "table.md", lambda stream: stream.write("\n".join(table).encode()))
+    write_text(folder / "table.md", "\n".join(table))
     print(f"{folder}/figure.png, {folder}/table.md")
     return 0

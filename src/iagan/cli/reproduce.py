@@ -1,15 +1,22 @@
-"""`iagan reproduce`: the paper's tables, ours beside theirs."""
+"""`iagan reproduce`: the paper's tables and figures, ours beside theirs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iagan.cli import options
-from iagan.errors import SettingError
+from iagan.errors import ImageFileError, SettingError
 
-TABLES = ("table1", "table2", "table3", "table4", "misaligned")
+if TYPE_CHECKING:
+    from iagan.experiments.run import Plan
+    from iagan.generators import Generator
+
+TABLES = ("table1", "table2", "table3", "table4", "figure2", "misaligned", "runtime")
+COMPARED = ("prior", "prior_sha256", "effort", "steps_scale", "restarts", "seed", "lpips")
+"""What a run that goes on must have in common with its beginning."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="RUN", required=True, help="a folder; resumable")
     parser.add_argument("--methods", nargs="+", choices=options.METHODS)
     parser.add_argument("--settings", nargs="+", metavar="KEY", help="only these, as sr-4")
+    parser.add_argument(
+        "--effort", choices=("paper", "fast"), default="paper", help="iterations (default: paper)"
+    )
     parser.add_argument("--steps-scale", type=float, default=1.0, metavar="F", help="a quick look")
     parser.add_argument("--restarts", type=int, default=1, metavar="K")
-    parser.add_argument("--save-images", action="store_true")
+    parser.add_argument("--save-images", action="store_true", help="and draw figures of them")
     parser.add_argument("--lpips", choices=options.LPIPS_NETS, default="alex")
     options.add_prior(parser)
     options.add_seed(parser)
@@ -31,45 +41,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what has no record yet, then print the tables."""
     from iagan.experiments.records import RunFolder, locked
-    from iagan.experiments.run import Plan, run
+    from iagan.experiments.run import run
     from iagan.files import check_writable
-    from iagan.images import find_images
 
+    plan, skipped = _plan(args)
+    generator = options.load_generator(args)
     folder = Path(args.output)
     check_writable(folder / "settings.json")
+    with locked(folder):
+        runs = RunFolder(folder, _settings(args, plan, generator), COMPARED)
+        for path, why in skipped.items():
+            _tell(f"skipped {path}: {why}")
+        _tell(_estimate(plan, generator, runs.records()))
+        run(plan, generator, runs, _tell)
+        print(_write_tables(args, plan, runs, len(skipped)), end="")
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> tuple[Plan, dict[Path, str]]:
+    """What is to be run, and the images that cannot be read; before anything is written."""
+    from iagan.experiments.run import Plan, readable
+    from iagan.images import find_images
+
+    if args.count is not None and args.count < 1:
+        raise SettingError(f"-n wants at least one image; got {args.count}.")
+    found = find_images([Path(name) for name in args.images])[: args.count]
+    good, skipped = readable(found)
+    if not good:
+        reason = next(iter(skipped.values()), "there is none")
+        raise ImageFileError(
+            f"--images wants photographs in {', '.join(args.images)}; got none that can be read "
+            f"({reason})"
+        )
     plan = Plan(
         experiments=TABLES if "all" in args.tables else tuple(dict.fromkeys(args.tables)),
-        images=tuple(find_images([Path(name) for name in args.images])[: args.count]),
+        images=tuple(good),
         methods=tuple(args.methods) if args.methods else None,
         settings=tuple(args.settings) if args.settings else None,
+        effort=args.effort,
         steps_scale=args.steps_scale,
         restarts=args.restarts,
         seed=args.seed,
         lpips_net=args.lpips,
         save_images=args.save_images,
     )
-    if not 0 < plan.steps_scale <= 1:
-        raise SettingError(f"--steps-scale wants a share in (0, 1]; got {plan.steps_scale}.")
-    generator = options.load_generator(args)
-    with locked(folder):
-        runs = RunFolder(folder, _settings(args), COMPARED)
-        bad = run(plan, generator, runs, lambda line: print(line, file=sys.stderr))
-        _print_tables(plan.experiments, runs, args)
-    return 1 if bad else 0
+    return plan, skipped
 
 
-COMPARED = ("prior", "prior_sha256", "steps_scale", "restarts", "seed", "lpips")
-"""What a run that goes on must have in common with its beginning."""
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
-def _settings(args: argparse.Namespace) -> dict[str, object]:
+def _estimate(plan: Plan, generator: Generator, records: list[dict[str, object]]) -> str:
+    from iagan.experiments.estimate import estimate_seconds, in_words
+
+    return f"{len(plan.images)} images: {in_words(estimate_seconds(plan, generator, records))}"
+
+
+def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dict[str, object]:
     import platform
     from importlib.metadata import version
 
-    names = ("prior", "steps_scale", "restarts", "seed", "lpips", "device")
+    names = ("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "device")
     packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
+    iterations = {
+        setting.key: {method: plan.iterations(method, setting, generator) for method in methods}
+        for _, setting, methods in plan.tasks()
+    }
     return {name: getattr(args, name) for name in names} | {
         "prior_sha256": _sha256(args.prior),
+        "iterations": iterations,
         "versions": {package: version(package) for package in packages},
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -79,21 +120,52 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
 def _sha256(prior: str) -> str | None:
     import hashlib
 
+    from iagan.generators import PRIORS
+
+    if prior in PRIORS:
+        return PRIORS[prior].sha256
     path = Path(prior)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _print_tables(tables, runs, args) -> None:  # type: ignore[no-untyped-def]
+def _write_tables(args, plan, runs, skipped: int) -> str:  # type: ignore[no-untyped-def]
+    """Write table.md, .csv, .tex and the figures; the text of the first."""
+    from iagan.experiments.figures import save_curve, save_grid
     from iagan.experiments.paper import EXPERIMENTS
-    from iagan.experiments.table import cells, markdown
-    from iagan.files import write_atomically
+    from iagan.experiments.table import cells, comma_separated, markdown, tex
+    from iagan.files import write_text
 
-    text = ""
-    for table in tables:
-        found = cells(table, runs.records())
-        if found:
-            quick = f" (quick look: {args.steps_scale:g} of the paper's iterations)"
-            note = quick if args.steps_scale != 1 else ""
-            text += f"## {EXPERIMENTS[table].title}{note}\n\n{markdown(found, args.lpips)}\n"
-    print(text, end="")
-    write_atomically(runs.path / "table.md", lambda stream: stream.write(text.encode()))
+    note = _note(args)
+    records = runs.records()
+    found = {name: cells(name, records) for name in plan.experiments}
+    found = {name: own for name, own in found.items() if own}
+    texts, papers = [], []
+    for name, own in found.items():
+        title = f"{EXPERIMENTS[name].title}{note}"
+        texts.append(f"## {title}\n\n{markdown(own, args.lpips)}\n")
+        papers.append(tex(own, args.lpips, title))
+    if skipped:
+        texts.append(f"{skipped} images could not be read; they are in no row.\n")
+    common = {"lpips_net": args.lpips, "effort": args.effort, "steps_scale": args.steps_scale}
+    contents = {
+        "table.md": "".join(texts),
+        "table.tex": "\n".join(papers),
+        "table.csv": comma_separated(found, common),
+    }
+    for name, text in contents.items():
+        write_text(runs.path / name, text)
+    if "figure2" in found:
+        save_curve(found["figure2"], runs.path / "figures" / "figure2.png", note)
+    for _, setting, methods in plan.tasks():
+        save_grid(runs.path, setting, methods, note)
+    return contents["table.md"]
+
+
+def _note(args: argparse.Namespace) -> str:
+    """What makes this another thing than the paper's."""
+    parts = []
+    if args.effort != "paper":
+        parts.append(f"effort {args.effort}, not the paper's iterations")
+    if args.steps_scale != 1:
+        parts.append(f"quick look: {args.steps_scale:g} of the iterations")
+    return f" ({'; '.join(parts)})" if parts else ""

@@ -9,10 +9,16 @@ import csv
 import dataclasses as dc
 from importlib import resources
 
-from iagan.operators import BicubicDownsample, LinearOperator, SubsampledFourier, UniformBlur
+from iagan.operators import (
+    BicubicDownsample,
+    Gaussian,
+    LinearOperator,
+    SubsampledFourier,
+    UniformBlur,
+)
 
 MASK_SEED = 0
-"""Of the Fourier masks: one mask a ratio, shared by all images, as in Figure 4."""
+"""Of Fourier masks and Gaussian matrices: one a ratio, shared by all images, as in Figure 4."""
 
 
 @dc.dataclass(frozen=True)
@@ -20,7 +26,8 @@ class Setting:
     """One column of a table: what was measured.
 
     **Arguments:**
-    - `name`: as in the paper's tables here: `"sr-4"`, `"fourier-0.3"`, `"deblur-u9"`.
+    - `name`: as in the paper's tables here: `"sr-4"`, `"fourier-0.3"`, `"deblur-u9"`,
+      `"gaussian-0.122"`.
     - `operator`: a key of `iagan.operators.OPERATORS`.
     - `amount`: scale, ratio or size of the kernel.
     - `noise_255`: standard deviation of the noise, /255.
@@ -44,12 +51,14 @@ class Setting:
             return BicubicDownsample(image_shape, scale=int(self.amount))
         if self.operator == "blur":
             return UniformBlur(image_shape, size=int(self.amount))
+        if self.operator == "gaussian":
+            return Gaussian.from_ratio(image_shape, self.amount, MASK_SEED)
         return SubsampledFourier.random(image_shape, self.amount, MASK_SEED)
 
 
 @dc.dataclass(frozen=True)
 class Experiment:
-    """One table: its title, settings and methods."""
+    """One table or figure: its title, settings and methods."""
 
     title: str
     settings: tuple[Setting, ...]
@@ -58,6 +67,9 @@ class Experiment:
 
 _NOISY = ("naive", "dip", "csgm", "iagan")
 _CLEAN = ("naive", "dip", "csgm", "csgm-bp", "iagan", "iagan-bp")
+
+MEASURED_SHARES = (0.02, 0.05, 0.122, 0.25, 0.4, 0.61, 0.8, 0.98)
+"""m/n of Figure 2; the paper shows the pictures of 0.122 and 0.61."""
 
 EXPERIMENTS = {
     "table1": Experiment(
@@ -85,8 +97,21 @@ EXPERIMENTS = {
         (Setting("sr-4-shifted", "bicubic", 4, 0, shift=6),),
         ("naive", "csgm", "iagan"),
     ),
+    "figure2": Experiment(
+        "Gaussian measurements, no noise (Figure 2)",
+        tuple(Setting(f"gaussian-{share:g}", "gaussian", share, 0) for share in MEASURED_SHARES),
+        ("csgm", "csgm-bp", "iagan", "iagan-bp"),
+    ),
+    "runtime": Experiment(
+        "Seconds an image, Fourier 0.5, noise 10/255",
+        (Setting("fourier-0.5", "fourier", 0.5, 10),),
+        ("dip", "csgm", "iagan"),
+    ),
 }
-"""The tables of the paper at the scales of its CelebA rows."""
+"""The tables and figures of the paper at the scales of its CelebA rows."""
+
+PAPER_SECONDS = {"dip": 100.0, "csgm": 30.0, "iagan": 35.0}
+"""An image of 128×128 on a 2080 Ti, "Inference run-time"."""
 
 
 def published(setting: Setting, method: str, dataset: str = "celeba") -> tuple[float, float] | None:

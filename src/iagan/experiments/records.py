@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from iagan.errors import OutputError, SettingError
-from iagan.files import write_atomically
+from iagan.files import write_atomically, write_text
 
 SETTINGS, RECORDS, LOCK = "settings.json", "records.jsonl", ".lock"
 
@@ -34,7 +34,7 @@ class RunFolder:
     def _check_settings(self, settings: dict[str, Any], compared: tuple[str, ...]) -> None:
         file = self.path / SETTINGS
         if not file.exists():
-            write_atomically(file, lambda stream: stream.write(_dump(settings).encode()))
+            write_text(file, _dump(settings))
             return
         known = json.loads(file.read_text())
         for name in compared:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses as dc
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from iagan import measure
-from iagan.errors import FileError, MissingDependencyError
+from iagan.errors import FileError, MissingDependencyError, SettingError
 from iagan.experiments.paper import EXPERIMENTS, Setting
 from iagan.experiments.records import RunFolder
 from iagan.generators import Generator
 from iagan.images import crop_square, load_image, save_image
 from iagan.observation import Observation, observe
+from iagan.operators import LinearOperator
 from iagan.reconstruction import Reconstruction, reconstruct_all
-from iagan.reconstruction.presets import paper_settings
+from iagan.reconstruction.presets import EFFORTS
 from iagan.reconstruction.task import ProgressCallback
 from iagan.types import Image
+
+IMAGES = "images"
+"""The folder of a run that pictures are saved to, as SETTING/STEM_METHOD.png."""
 
 
 @dc.dataclass(frozen=True)
@@ -29,20 +34,24 @@ class Plan:
 
     **Arguments:**
     - `experiments`: keys of `EXPERIMENTS`.
-    - `images`: paths of photographs.
+    - `images`: paths of photographs, of different names.
     - `methods`: those to run of each experiment's own; None for all.
     - `settings`: keys of the settings to run; None for all.
-    - `steps_scale`: iterations as a share of the paper's.
+    - `effort`: `"paper"`, or `"fast"` as in `iagan.reconstruct`.
+    - `steps_scale`: iterations as a share of that, in (0, 1].
     - `restarts`, `seed`: as in `iagan.reconstruct`.
     - `lpips_net`: the backbone of LPIPS.
     - `save_images`: keep every picture in the folder.
     - `chunk`: images worked on together.
+
+    **Raises:** `SettingError`.
     """
 
     experiments: tuple[str, ...]
     images: tuple[Path, ...]
     methods: tuple[str, ...] | None = None
     settings: tuple[str, ...] | None = None
+    effort: str = "paper"
     steps_scale: float = 1.0
     restarts: int = 1
     seed: int = 0
@@ -50,7 +59,29 @@ class Plan:
     save_images: bool = False
     chunk: int = 4
 
-    def tasks(self) -> Iterable[tuple[str, Setting, tuple[str, ...]]]:
+    def __post_init__(self) -> None:
+        if not 0 < self.steps_scale <= 1:
+            raise SettingError(f"--steps-scale wants a share in (0, 1]; got {self.steps_scale}.")
+        known = (
+            [setting.key for _, setting, _ in dc.replace(self, settings=None).tasks()]
+            if (self.settings)
+            else []
+        )
+        strange = [key for key in self.settings or () if key not in known]
+        if strange:
+            raise SettingError(
+                f"{', '.join(self.experiments)} has the settings {', '.join(known)}; got "
+                f"{', '.join(strange)}. Name some of them."
+            )
+        names = Counter(path.name for path in self.images)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise SettingError(
+                f"Records tell images by name, and {len(twice)} names are there twice, such as "
+                f"{twice[0]}. Rename one."
+            )
+
+    def tasks(self) -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
         """Experiment, setting and methods, in the paper's order."""
         for name in self.experiments:
             experiment = EXPERIMENTS[name]
@@ -58,8 +89,38 @@ class Plan:
                 m for m in experiment.methods if m in (self.methods or experiment.methods)
             )
             for setting in experiment.settings:
-                if self.settings is None or setting.key in self.settings:
+                if wanted and (self.settings is None or setting.key in self.settings):
                     yield name, setting, wanted
+
+    def waiting(
+        self, setting: Setting, methods: Iterable[str], records: list[dict[str, Any]]
+    ) -> list[Path]:
+        """The images that some of `methods` has no record of."""
+        done = {(r["method"], r["image"]) for r in records if r["setting"] == setting.key}
+        return [path for path in self.images if any((m, path.name) not in done for m in methods)]
+
+    def iterations(self, method: str, setting: Setting, generator: Generator) -> dict[str, int]:
+        """Of CSGM, and of IAGAN or DIP."""
+        operator = setting.build(generator.image_shape)
+        settings = EFFORTS[self.effort](
+            method, operator, setting.noise_255 / 255, generator.metadata.architecture
+        )
+        return {
+            name: max(1, round(self.steps_scale * getattr(settings, name)))
+            for name in ("csgm_steps", "steps")
+        }
+
+
+def readable(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Those that can be read as images, and why the others cannot."""
+    good, bad = [], {}
+    for path in paths:
+        try:
+            load_image(path)
+            good.append(path)
+        except FileError as error:
+            bad[path] = str(error)
+    return good, bad
 
 
 def run(
@@ -68,79 +129,94 @@ def run(
     folder: RunFolder,
     report: Callable[[str], None],
     on_progress: ProgressCallback | None = None,
-) -> list[Path]:
-    """Append a record for every image × method × setting that has none yet.
-
-    Returns the images that could not be read; they are in no record.
-    """
-    bad: dict[Path, str] = {}
-    for _, setting, methods in plan.tasks():
-        done = {(r["setting"], r["method"], r["image"]) for r in folder.records()}
-        waiting = [
-            path
-            for path in plan.images
-            if any((setting.key, method, path.name) not in done for method in methods)
-        ]
-        for start in range(0, len(waiting), plan.chunk):
-            paths = waiting[start : start + plan.chunk]
-            truths = _load(paths, setting, generator, bad)
-            report(f"{setting.key}: {start} of {len(waiting)} images")
-            if truths:
-                _work(plan, setting, methods, truths, done, generator, folder, on_progress)
-    for path, why in bad.items():
-        report(f"skipped {path}: {why}")
-    return list(bad)
-
-
-def _load(
-    paths: Sequence[Path], setting: Setting, generator: Generator, bad: dict[Path, str]
-) -> dict[Path, Image]:
-    truths = {}
-    for path in paths:
-        try:
-            photo = load_image(path)
-            crop = generator.metadata.crop
-            if setting.shift:
-                photo = torch.roll(photo, -setting.shift, dims=2)
-            truths[path] = crop_square(photo, None, crop, generator.image_shape[1:])
-        except FileError as error:
-            bad[path] = str(error)
-    return truths
-
-
-def _work(
-    plan: Plan,
-    setting: Setting,
-    methods: tuple[str, ...],
-    truths: dict[Path, Image],
-    done: set[tuple[str, str, str]],
-    generator: Generator,
-    folder: RunFolder,
-    on_progress: ProgressCallback | None,
 ) -> None:
-    operator = setting.build(generator.image_shape)
+    """Append a record for every image × method × setting that has none yet."""
+    for _, setting, methods in plan.tasks():
+        waiting = plan.waiting(setting, methods, folder.records())
+        if not waiting:
+            continue
+        operator = setting.build(generator.image_shape)
+        work = _Work(plan, setting, methods, operator, generator, folder, on_progress)
+        for start in range(0, len(waiting), plan.chunk):
+            report(f"{setting.key}: {start} of {len(waiting)} images")
+            work.on(waiting[start : start + plan.chunk])
+
+
+@dc.dataclass(frozen=True)
+class _Work:
+    """One setting: its operator is made once, and all images share it."""
+
+    plan: Plan
+    setting: Setting
+    methods: tuple[str, ...]
+    operator: LinearOperator
+    generator: Generator
+    folder: RunFolder
+    on_progress: ProgressCallback | None
+
+    def on(self, paths: Sequence[Path]) -> None:
+        """All methods on some images."""
+        truth = torch.cat([truth_of(path, self.setting, self.generator) for path in paths])
+        observation = simulate(self.plan, self.setting, self.operator, truth, paths)
+        self._save(paths, truth, "truth")
+        self._save(paths, self.operator.naive(observation.y), "observed")
+        done = {
+            (r["method"], r["image"])
+            for r in self.folder.records()
+            if r["setting"] == self.setting.key
+        }
+        for group in _groups(self.methods):
+            steps = self.plan.iterations(group[-1], self.setting, self.generator)
+            for result in reconstruct_all(
+                observation,
+                self.generator,
+                group,
+                effort=self.plan.effort,
+                restarts=self.plan.restarts,
+                seed=seeds(self.plan, self.setting, paths),
+                on_progress=self.on_progress,
+                csgm_steps=steps["csgm_steps"],
+                steps=steps["steps"],
+            ):
+                method = result.settings.method
+                self._save(paths, result.image, method)
+                for i, path in enumerate(paths):
+                    if (method, path.name) not in done:
+                        record = _record(self.plan, result, i, truth[i : i + 1])
+                        head = {"setting": self.setting.key, "method": method, "image": path.name}
+                        self.folder.append(head | record)
+
+    def _save(self, paths: Sequence[Path], images: Image, what: str) -> None:
+        if not self.plan.save_images:
+            return
+        place = self.folder.path / IMAGES / self.setting.key
+        for i, path in enumerate(paths):
+            save_image(images[i : i + 1], place / f"{path.stem}_{what}.png")
+
+
+def truth_of(path: Path, setting: Setting, generator: Generator) -> Image:
+    """The photograph as the prior's image, `(1, *image_shape)`."""
+    photo = load_image(path)
+    if setting.shift:
+        photo = torch.roll(photo, -setting.shift, dims=2)
+    return crop_square(photo, None, generator.metadata.crop, generator.image_shape[1:])
+
+
+def simulate(
+    plan: Plan, setting: Setting, operator: LinearOperator, truth: Image, paths: Sequence[Path]
+) -> Observation:
+    """y of all images, the noise of each from a stream of its own."""
     each = [
-        observe(x, operator, setting.noise_255 / 255, torch.Generator().manual_seed(seed))
-        for x, seed in zip(truths.values(), _seeds(plan, setting, truths), strict=True)
+        observe(x[None], operator, setting.noise_255 / 255, torch.Generator().manual_seed(seed))
+        for x, seed in zip(truth, seeds(plan, setting, paths), strict=True)
     ]
-    observation = dc.replace(each[0], y=torch.cat([one.y for one in each]))
-    shared: dict[str, Any] = {
-        "effort": "paper",
-        "restarts": plan.restarts,
-        "seed": _seeds(plan, setting, truths),
-    }
-    for group in _groups(methods):
-        options = shared | _effort(plan, group[-1], observation, generator)
-        for result in reconstruct_all(
-            observation, generator, group, on_progress=on_progress, **options
-        ):
-            for i, path in enumerate(truths):
-                record = _record(plan, setting, path, result, i, truths[path])
-                if (setting.key, record["method"], path.name) not in done:
-                    folder.append(record)
-                if plan.save_images:
-                    name = f"{path.stem}_{record['method']}.png"
-                    save_image(result.image[i : i + 1], folder.path / "images" / setting.key / name)
+    return dc.replace(each[0], y=torch.cat([one.y for one in each]))
+
+
+def seeds(plan: Plan, setting: Setting, paths: Iterable[Path]) -> list[int]:
+    """A seed of its own for every image and setting, whatever else is in the run."""
+    words = [f"{plan.seed}/{setting.key}/{path.name}" for path in paths]
+    return [int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") for word in words]
 
 
 def _groups(methods: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -149,30 +225,9 @@ def _groups(methods: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [group for group in (with_prior, tuple({"dip"} & set(methods))) if group]
 
 
-def _effort(
-    plan: Plan, method: str, observation: Observation, generator: Generator
-) -> dict[str, int]:
-    settings = paper_settings(method, observation, generator.metadata.architecture)
-    return {
-        name: max(1, round(plan.steps_scale * getattr(settings, name)))
-        for name in ("csgm_steps", "steps")
-    }
-
-
-def _seeds(plan: Plan, setting: Setting, truths: Iterable[Path]) -> list[int]:
-    """A seed of its own for every image and setting, whatever else is in the run."""
-    words = [f"{plan.seed}/{setting.key}/{path.name}" for path in truths]
-    return [int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") for word in words]
-
-
-def _record(
-    plan: Plan, setting: Setting, path: Path, result: Reconstruction, i: int, truth: Image
-) -> dict[str, Any]:
+def _record(plan: Plan, result: Reconstruction, i: int, truth: Image) -> dict[str, Any]:
     image = result.image[i : i + 1].detach().cpu().float().clamp(0, 1)
     return {
-        "setting": setting.key,
-        "method": result.settings.method,
-        "image": path.name,
         "mse": float((image - truth).square().mean()),
         "psnr": measure.psnr(image, truth, data_range=1.0),
         "ssim": float(measure.ssim(image, truth, data_range=1.0)[0]),

@@ -1,35 +1,40 @@
-"""Records → a table: ours beside the paper's, with spread and count."""
+"""Records → tables: ours beside the paper's, with spread and count."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses as dc
+import io
 import math
 import statistics
 from typing import Any
 
-from iagan.experiments.paper import EXPERIMENTS, published
+from iagan.experiments.paper import EXPERIMENTS, PAPER_SECONDS, published
 
 
 @dc.dataclass(frozen=True)
 class Cell:
     """One method on one setting, over `count` images.
 
-    `psnr` is the paper's: the MSE is averaged first, then expressed in dB. `psnr_error` and
-    `lpips_error` are standard errors of the mean over images (nan for a single image).
+    `psnr` is the paper's: the MSE is averaged first, then expressed in dB. `*_error` are standard
+    errors of the mean over images, None for a single one.
     """
 
     setting: str
     method: str
     count: int
     psnr: float
-    psnr_error: float
+    psnr_error: float | None
+    mse: float
+    mse_error: float | None
     ssim: float
     lpips: float | None
-    lpips_error: float
+    lpips_error: float | None
     seconds: float
     relative_residual: float
     paper_psnr: float | None
     paper_lpips: float | None
+    paper_seconds: float | None
 
 
 def cells(experiment: str, records: list[dict[str, Any]]) -> list[Cell]:
@@ -38,21 +43,29 @@ def cells(experiment: str, records: list[dict[str, Any]]) -> list[Cell]:
     for setting in EXPERIMENTS[experiment].settings:
         for method in EXPERIMENTS[experiment].methods:
             own = [r for r in records if (r["setting"], r["method"]) == (setting.key, method)]
+            seconds = PAPER_SECONDS.get(method) if experiment == "runtime" else None
             if own:
-                found.append(_cell(setting.key, method, own, published(setting, method)))
+                found.append(_cell(setting.key, method, own, published(setting, method), seconds))
     return found
 
 
 def _cell(
-    setting: str, method: str, records: list[dict[str, Any]], paper: tuple[float, float] | None
+    setting: str,
+    method: str,
+    records: list[dict[str, Any]],
+    paper: tuple[float, float] | None,
+    seconds: float | None,
 ) -> Cell:
     lpips = [r["lpips"] for r in records if r["lpips"] is not None]
+    mse = statistics.fmean(r["mse"] for r in records)
     return Cell(
         setting,
         method,
         len(records),
-        psnr=-10 * math.log10(statistics.fmean(r["mse"] for r in records)),
+        psnr=-10 * math.log10(max(mse, 1e-12)),
         psnr_error=_standard_error([r["psnr"] for r in records]),
+        mse=mse,
+        mse_error=_standard_error([r["mse"] for r in records]),
         ssim=statistics.fmean(r["ssim"] for r in records),
         lpips=statistics.fmean(lpips) if len(lpips) == len(records) else None,
         lpips_error=_standard_error(lpips),
@@ -60,26 +73,82 @@ def _cell(
         relative_residual=max(r["relative_residual"] for r in records),
         paper_psnr=paper[0] if paper else None,
         paper_lpips=paper[1] if paper else None,
+        paper_seconds=seconds,
     )
 
 
-def _standard_error(values: list[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def _standard_error(values: list[float]) -> float | None:
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
+COLUMNS = (
+    "setting", "method", "N", "PSNR dB", "SSIM", "LPIPS ({net})", "largest ‖Ax̂−y‖/‖y‖",
+    "s / image", "paper: PSNR / LPIPS (alex)",
+)  # fmt: skip
 
 
 def markdown(found: list[Cell], lpips_net: str) -> str:
     """A table for people."""
-    lines = [
-        f"| setting | method | N | PSNR dB | SSIM | LPIPS ({lpips_net}) | largest ‖Ax̂−y‖/‖y‖ "
-        "| s / image | paper: PSNR / LPIPS (alex) |",
-        "|" + "---|" * 9,
+    rows = [[column.format(net=lpips_net) for column in COLUMNS], ["---"] * len(COLUMNS)]
+    rows += [_texts(cell, "±") for cell in found]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def tex(found: list[Cell], lpips_net: str, title: str) -> str:
+    """The same for a paper; needs the package booktabs."""
+    head = [column.format(net=lpips_net) for column in COLUMNS]
+    head[6] = r"largest $\|A\hat x-y\|/\|y\|$"
+    lines = [r" & ".join(head)] + [" & ".join(_texts(cell, r"$\pm$")) for cell in found]
+    body = [line.replace("–", "--").replace("_", r"\_") + r" \\" for line in lines]
+    return "\n".join(
+        [
+            f"% {title}",
+            r"\begin{tabular}{ll" + "r" * (len(COLUMNS) - 2) + "}",
+            r"\toprule",
+            body[0],
+            r"\midrule",
+            *body[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _texts(cell: Cell, sign: str) -> list[str]:
+    lpips = "–" if cell.lpips is None else _spread(cell.lpips, cell.lpips_error, 3, sign)
+    paper = "–" if cell.paper_psnr is None else f"{cell.paper_psnr:.2f} / {cell.paper_lpips:.3f}"
+    seconds = f"{cell.seconds:.1f}"
+    if cell.paper_seconds is not None:
+        seconds += f" (paper: {cell.paper_seconds:.0f})"
+    return [
+        cell.setting,
+        cell.method,
+        str(cell.count),
+        _spread(cell.psnr, cell.psnr_error, 2, sign),
+        f"{cell.ssim:.3f}",
+        lpips,
+        f"{cell.relative_residual:.1e}",
+        seconds,
+        paper,
     ]
-    for cell in found:
-        lpips = "–" if cell.lpips is None else f"{cell.lpips:.3f} ± {cell.lpips_error:.3f}"
-        paper = f"{cell.paper_psnr:.2f} / {cell.paper_lpips:.3f}" if cell.paper_psnr else "–"
-        lines.append(
-            f"| {cell.setting} | {cell.method} | {cell.count} | {cell.psnr:.2f} ± "
-            f"{cell.psnr_error:.2f} | {cell.ssim:.3f} | {lpips} | {cell.relative_residual:.1e} "
-            f"| {cell.seconds:.1f} | {paper} |"
-        )
-    return "\n".join(lines) + "\n"
+
+
+def _spread(value: float, error: float | None, digits: int, sign: str) -> str:
+    text = f"{value:.{digits}f}"
+    return text if error is None else f"{text} {sign} {error:.{digits}f}"
+
+
+def comma_separated(tables: dict[str, list[Cell]], common: dict[str, object]) -> str:
+    """All tables for programs: one line a cell, empty where nothing is known.
+
+    `common` are columns of one value, such as the backbone of LPIPS.
+    """
+    stream = io.StringIO()
+    names = ["experiment", *(field.name for field in dc.fields(Cell)), *common]
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    for experiment, found in tables.items():
+        for cell in found:
+            writer.writerow({"experiment": experiment, **dc.asdict(cell), **common})
+    return stream.getvalue()

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 
-from iagan.observation import Observation
-from iagan.operators import BicubicDownsample
+from iagan.operators import BicubicDownsample, LinearOperator
 from iagan.reconstruction.result import Settings
 
 COMPRESSED_SENSING = frozenset({"fourier", "gaussian"})
@@ -59,13 +58,15 @@ DIP_PRESETS = {
 }
 
 
-def paper_settings(method: str, observation: Observation, architecture: str) -> Settings:
+def paper_settings(
+    method: str, operator: LinearOperator, noise_std: float, architecture: str
+) -> Settings:
     """The paper's settings for this method, task, noise and prior."""
-    noisy = observation.noise_std > 0
+    noisy = noise_std > 0
     if method == "dip":
-        return _dip_settings(observation, noisy)
+        return _dip_settings(operator, noisy)
     row = PRESETS.get(architecture, PRESETS["began"])
-    sensing = observation.operator.name in COMPRESSED_SENSING
+    sensing = operator.name in COMPRESSED_SENSING
     steps = row.sensing_steps if sensing else row.other_steps
     return Settings(
         method,
@@ -76,14 +77,16 @@ def paper_settings(method: str, observation: Observation, architecture: str) -> 
     )
 
 
-def fast_settings(method: str, observation: Observation, architecture: str) -> Settings:
+def fast_settings(
+    method: str, operator: LinearOperator, noise_std: float, architecture: str
+) -> Settings:
     """What `reconstruct` does if nobody asks for the paper's iterations.
 
     CSGM takes a quarter of them, at a rate that falls to a tenth. IAGAN stops as soon as the
     residual is what the noise alone would leave, ‖y - A x‖ ≤ σ √m (Morozov's discrepancy
     principle): from there on it fits the noise. DIP is as it was.
     """
-    settings = paper_settings(method, observation, architecture)
+    settings = paper_settings(method, operator, noise_std, architecture)
     if method == "dip":
         return settings
     return dc.replace(
@@ -98,8 +101,7 @@ EFFORTS = {"fast": fast_settings, "paper": paper_settings}
 """By name: how far a reconstruction goes."""
 
 
-def _dip_settings(observation: Observation, noisy: bool) -> Settings:
-    operator = observation.operator
+def _dip_settings(operator: LinearOperator, noisy: bool) -> Settings:
     large = isinstance(operator, BicubicDownsample) and operator.scale >= 8
     preset = DIP_PRESETS.get("bicubic-8" if large else operator.name, DIP_DEFAULT)
     return Settings(

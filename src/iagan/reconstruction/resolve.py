@@ -47,7 +47,8 @@ def resolve(
         raise SettingError(
             f"reconstruct knows the efforts {', '.join(EFFORTS)}; got {effort!r}. Name one of them."
         )
-    settings = _settings(EFFORTS[effort](method, observation, architecture), given)
+    preset = EFFORTS[effort](method, observation.operator, observation.noise_std, architecture)
+    settings = _settings(preset, given)
     settings = dc.replace(
         settings,
         seed=_seed(seed, len(observation.y)),

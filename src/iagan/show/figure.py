@@ -34,9 +34,9 @@ class Panel:
     caption: str = ""
 
 
-def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
+def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str], note: str = "") -> None:
     """Draw rows of panels into one PNG, written atomically. Titles stand above the first row only,
-    unless a later row has others.
+    unless a later row has others; `note` stands at the very bottom.
 
     **Raises:** `SettingError` for no panel; `OutputError` when the file cannot be written.
     """
@@ -49,18 +49,20 @@ def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> Non
     lines = [max(panel.caption.count("\n") + bool(panel.caption) for panel in row) for row in rows]
     heights = [CELL_INCHES + LINE_INCHES * (count + 0.6) for count in lines]
     heights[0] += 1.6 * LINE_INCHES
-    drawing = Figure(figsize=(columns * (CELL_INCHES + 0.08), sum(heights)), dpi=DPI)
+    total = sum(heights) + (1.4 * LINE_INCHES if note else 0.0)
+    drawing = Figure(figsize=(columns * (CELL_INCHES + 0.08), total), dpi=DPI)
     FigureCanvasAgg(drawing)
-    top = sum(heights)
+    top = total
     for index, row in enumerate(rows):
         top -= heights[index]
         titles = [panel.title for panel in row]
         repeated = index > 0 and titles == [panel.title for panel in rows[index - 1]]
         for column, panel in enumerate(row):
-            bottom = (top + LINE_INCHES * (lines[index] + 0.4)) / sum(heights)
+            bottom = (top + LINE_INCHES * (lines[index] + 0.4)) / total
             left = (column + 0.02) / columns
-            box = (left, bottom, 0.96 / columns, CELL_INCHES / sum(heights))
+            box = (left, bottom, 0.96 / columns, CELL_INCHES / total)
             _draw(drawing.add_axes(box), panel, "" if repeated else panel.title)
+    drawing.text(0.01, 0.3 * LINE_INCHES / total, note, fontsize=7.5, parse_math=False)
     with warnings.catch_warnings():
         # A file's name may be written in letters that the font lacks; it then shows boxes.
         warnings.filterwarnings("ignore", message="Glyph")

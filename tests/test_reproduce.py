@@ -1,0 +1,234 @@
+"""`iagan reproduce`: every experiment at toy size; killed, resumed, refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from iagan.cli import main
+from iagan.experiments import paper, table
+from iagan.generators import Generator, LatentLaw, Metadata, save_prior
+from iagan.generators.began import Began
+from iagan.images import save_image
+
+QUICK = ["--steps-scale", "0.002", "--lpips", "squeeze"]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("prior") / "small.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Began(channels=4, size=32, latent=4)
+    metadata = Metadata("small", "began")
+    save_prior(Generator(network, LatentLaw("uniform", (4,)), metadata=metadata), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Two smooth random pictures and a file that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = torch.Generator().manual_seed(0)
+    for name in ("a", "b"):
+        coarse = torch.rand(1, 3, 5, 5, generator=rng)
+        picture = torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bicubic")
+        save_image(picture.clamp(0, 1), folder / f"{name}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def reproduce(prior, photos, run, *more) -> int:
+    return main(["reproduce", *more, "--prior", prior, "--images", str(photos), "-o", str(run)])
+
+
+def records(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+
+
+def without_seconds(run: Path) -> list[dict]:
+    found = [{k: v for k, v in r.items() if k != "seconds"} for r in records(run)]
+    return sorted(found, key=lambda r: (r["setting"], r["method"], r["image"]))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, prior, photos) -> Path:
+    """Every experiment, in one go, with pictures."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert reproduce(prior, photos, run, "all", "--save-images", *QUICK) == 0
+    return run
+
+
+def test_every_experiment_has_every_image_by_every_method_once(whole):
+    seen = [(r["setting"], r["method"], r["image"]) for r in records(whole)]
+    wanted = {
+        (setting.key, method, f"{name}.png")
+        for experiment in paper.EXPERIMENTS.values()
+        for setting in experiment.settings
+        for method in experiment.methods
+        for name in "ab"
+    }
+    assert set(seen) == wanted
+    assert len(seen) == len(wanted)
+
+
+def test_the_files_agree_and_say_what_the_run_was(whole):
+    """One number in Markdown, TeX and CSV; the quick look and the skipped image in words."""
+    text = (whole / "table.md").read_text()
+    tex = (whole / "table.tex").read_text()
+    rows = list(csv.DictReader((whole / "table.csv").read_text().splitlines()))
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert len(titles) == len(paper.EXPERIMENTS)
+    assert all("quick look: 0.002" in title for title in titles)
+    assert "1 images could not be read" in text
+    for row in rows:
+        assert row["count"] == "2"
+        assert (row["lpips_net"], row["steps_scale"]) == ("squeeze", "0.002")
+        number = f"{float(row['psnr']):.2f}"
+        error = f"{float(row['psnr_error']):.2f}"
+        assert f"| {row['setting']} | {row['method']} | 2 | {number} ± {error} |" in text
+        assert rf"{row['setting']} & {row['method']} & 2 & {number} $\pm$ {error} &" in tex
+    settings = json.loads((whole / "settings.json").read_text())
+    assert settings["iterations"]["fourier-0.3-noise10"]["iagan"] == {"csgm_steps": 3, "steps": 1}
+    assert len(settings["prior_sha256"]) == 64
+    assert settings["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_psnr_is_of_the_mean_error_and_its_spread_of_the_images(whole):
+    """Independent: from the records by the definitions."""
+    own = [
+        r for r in records(whole) if (r["setting"], r["method"]) == ("deblur-u9-noise10", "csgm")
+    ]
+    mse = torch.tensor([r["mse"] for r in own], dtype=torch.float64)
+    psnr = torch.tensor([r["psnr"] for r in own], dtype=torch.float64)
+    (cell,) = [c for c in table.cells("table4", records(whole)) if c.method == "csgm"]
+    assert cell.psnr == pytest.approx(float(-10 * mse.mean().log10()))
+    assert cell.psnr_error == pytest.approx(float(psnr.std() / 2**0.5))
+    assert (cell.paper_psnr, cell.paper_lpips) == paper.published(
+        paper.EXPERIMENTS["table4"].settings[0], "csgm"
+    )
+
+
+def test_pictures_are_kept_and_drawn(whole):
+    """Truth, observed and every method of every image; a curve, and a grid a setting."""
+    kept = {path.name for path in (whole / "images" / "sr-4").iterdir()}
+    methods = paper.EXPERIMENTS["table2"].methods
+    assert kept == {f"{n}_{m}.png" for n in "ab" for m in (*methods, "truth", "observed")}
+    figures = {path.stem for path in (whole / "figures").iterdir()}
+    settings = {s.key for e in paper.EXPERIMENTS.values() for s in e.settings}
+    assert figures == settings | {"figure2"}
+    for path in (whole / "figures").iterdir():
+        with Pillow.open(path) as picture:
+            picture.verify()
+
+
+def test_a_finished_run_repeats_nothing(whole, prior, photos, capsys):
+    before = (whole / "records.jsonl").read_bytes()
+    assert reproduce(prior, photos, whole, "all", "--save-images", *QUICK) == 0
+    assert (whole / "records.jsonl").read_bytes() == before
+    assert "nothing is left to be computed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (["--seed", "1"], "seed"),
+        (["--steps-scale", "0.004"], "steps_scale"),
+        (["--restarts", "2"], "restarts"),
+        (["--effort", "fast"], "effort"),
+        (["--lpips", "vgg"], "lpips"),
+    ],
+)
+def test_another_setting_in_the_same_folder_is_refused(whole, prior, photos, change, word, capsys):
+    assert reproduce(prior, photos, whole, "table2", *QUICK, *change) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"holds a run with {word}" in line
+
+
+def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
+    assert reproduce(prior, photos, tmp_path / "r", "table4", "-n", "1", *QUICK) == 0
+    out = capsys.readouterr().out
+    assert "nan" not in out
+    assert "±" not in out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["-n", "0"], "at least one image"),
+        (["-n", "-3"], "at least one image"),
+        (["--settings", "sr-3"], "sr-4, sr-8"),
+        (["--steps-scale", "2"], "share in"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_a_folder_is_made(
+    more, words, prior, photos, tmp_path, capsys
+):
+    assert reproduce(prior, photos, tmp_path / "run", "table2", *more) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_readable_image_is_refused(prior, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for content in (None, b"no picture"):
+        if content:
+            (tmp_path / "photos" / "x.png").write_bytes(content)
+        assert reproduce(prior, tmp_path / "photos", tmp_path / "run", "table2") == 2
+        assert "got none that can be read" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_images_of_one_name_are_refused(prior, photos, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes((photos / "a.png").read_bytes())
+    argv = ["reproduce", "table4", "--prior", prior, "--images", str(photos), str(tmp_path)]
+    assert main([*argv, "-o", str(tmp_path / "run")]) == 2
+    assert "a.png" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_and_a_second_process_is_refused(prior, photos, tmp_path, capsys):
+    """`kill -9` after some records, half a line left behind: the rest is as if nothing was."""
+    argv = ["table1", "--methods", "naive", "csgm", "iagan", "--lpips", "squeeze"]
+    scale = ["--steps-scale", "0.05", "--save-images"]
+    assert reproduce(prior, photos, tmp_path / "once", *argv, *scale) == 0
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "iagan.cli", "reproduce", *argv, *scale, "--prior", prior]
+    command += ["--images", str(photos), "-o", str(run)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        file = run / "records.jsonl"
+        while not (file.exists() and file.read_bytes().count(b"\n") >= 4):
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.01)
+        assert reproduce(prior, photos, run, *argv, *scale) == 2
+        assert "another process" in capsys.readouterr().err
+        process.send_signal(signal.SIGKILL)
+    before = len(file.read_text().splitlines())
+    assert before < len(records(tmp_path / "once"))
+    with file.open("ab") as stream:
+        stream.write(b'{"setting": "fourier-0.3-no')
+    assert reproduce(prior, photos, run, *argv, *scale) == 0
+    assert without_seconds(run) == without_seconds(tmp_path / "once")
+    mine, theirs = (
+        {path.relative_to(r): path.read_bytes() for path in (r / "images").rglob("*.png")}
+        for r in (run, tmp_path / "once")
+    )
+    assert mine == theirs
+
+
+def test_the_estimate_counts_what_is_left(prior, photos, tmp_path, capsys):
+    argv = ["table1", "--methods", "dip", "csgm", *QUICK]
+    assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
+    line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("2 images"))
+    assert re.search(r"about .* on this machine \(.*CSGM .*DIP ", line)
