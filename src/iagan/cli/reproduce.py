@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from iagan.generators import Generator
 
 TABLES = ("table1", "table2", "table3", "table4", "figure2", "misaligned", "runtime")
+THEORY = "proposition2"
+"""The one that needs neither images nor a prior."""
 COMPARED = ("prior", "prior_sha256", "effort", "steps_scale", "restarts", "seed", "lpips")
 """What a run that goes on must have in common with its beginning."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("tables", metavar="TABLE", nargs="+", choices=(*TABLES, "all"))
-    parser.add_argument("--images", metavar="DIR", required=True, nargs="+")
+    parser.add_argument("tables", metavar="TABLE", nargs="+", choices=(*TABLES, THEORY, "all"))
+    parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help="photographs")
     parser.add_argument("-n", "--count", type=int, metavar="N", help="the first N images only")
     parser.add_argument("-o", "--output", metavar="RUN", required=True, help="a folder; resumable")
     parser.add_argument("--methods", nargs="+", choices=options.METHODS)
@@ -40,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what has no record yet, then print the tables."""
+    if set(args.tables) & {THEORY, "all"}:
+        _run_theory(args)
+    if set(args.tables) == {THEORY}:
+        return 0
     from iagan.experiments.records import RunFolder, locked
     from iagan.experiments.run import run
     from iagan.files import check_writable
@@ -58,6 +64,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_theory(args: argparse.Namespace) -> None:
+    """Half a minute; there is nothing to resume."""
+    import dataclasses as dc
+
+    from iagan.experiments.proposition2 import Proposition2, markdown, plot, run_proposition2
+    from iagan.files import check_writable, write_text
+
+    folder = Path(args.output)
+    check_writable(folder / "proposition2.md")
+    settings = dc.replace(Proposition2(), seed=args.seed)
+    rows = run_proposition2(settings, _tell)
+    text = f"## Proposition 2\n\n{markdown(rows, settings)}\n"
+    write_text(folder / "proposition2.md", text)
+    plot(rows, folder / "figures" / "proposition2.png")
+    print(text, end="")
+
+
 def _plan(args: argparse.Namespace) -> tuple[Plan, dict[Path, str]]:
     """What is to be run, and the images that cannot be read; before anything is written."""
     from iagan.experiments.run import Plan, readable
@@ -74,7 +97,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, dict[Path, str]]:
             f"({reason})"
         )
     plan = Plan(
-        experiments=TABLES if "all" in args.tables else tuple(dict.fromkeys(args.tables)),
+        experiments=tuple(t for t in TABLES if t in args.tables or "all" in args.tables),
         images=tuple(good),
         methods=tuple(args.methods) if args.methods else None,
         settings=tuple(args.settings) if args.settings else None,
@@ -130,10 +153,10 @@ def _sha256(prior: str) -> str | None:
 
 def _write_tables(args, plan, runs, skipped: int) -> str:  # type: ignore[no-untyped-def]
     """Write table.md, .csv, .tex and the figures; the text of the first."""
-    from iagan.experiments.figures import save_curve, save_grid
     from iagan.experiments.paper import EXPERIMENTS
     from iagan.experiments.table import cells, comma_separated, markdown, tex
     from iagan.files import write_text
+    from iagan.show.runs import save_curve, save_grid
 
     note = _note(args)
     records = runs.records()

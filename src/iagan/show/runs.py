@@ -9,7 +9,7 @@ from iagan.experiments.run import IMAGES
 from iagan.experiments.table import Cell
 from iagan.files import write_atomically
 from iagan.images import load_image
-from iagan.show import Panel, figure
+from iagan.show.figure import Panel, figure
 
 ROWS = 6
 """Images in a figure: the first ones by name that have all pictures."""
@@ -41,7 +41,7 @@ def save_curve(found: list[Cell], path: Path, note: str) -> None:
         yscale="log",
         xlabel="m / n",
         ylabel="mean squared error",
-        title=f"Gaussian measurements, {count} images{note}",
+        title=f"Gaussian measurements, {count} images\n{note}".strip(),
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend()
