@@ -7,7 +7,7 @@ from iagan.reconstruction.optimize import BatchedAdam, Rules, minimize
 
 def _quadratic(target):
     def objective(variables, step, rows):
-        x = variables["x"]
+        x = torch.stack(list(variables["x"]))
         return (x - target).square().flatten(1).sum(1), x[:, None, None, :]
 
     return objective
@@ -23,7 +23,8 @@ def test_every_row_takes_the_steps_of_torchs_adam():
     alone = [row.clone().requires_grad_() for row in start]
     optimizers = [torch.optim.Adam([row], lr=0.1) for row in alone]
     for _ in range(25):
-        adam.step(current, {"x": 4 * (current["x"] - target) ** 3})
+        gradient = 4 * (current["x"] - target) ** 3
+        adam.step({"x": list(current["x"])}, {"x": list(gradient)})
         for row, goal, optimizer in zip(alone, target, optimizers, strict=True):
             optimizer.zero_grad()
             (row - goal).pow(4).sum().backward()
@@ -38,7 +39,7 @@ def test_the_iterate_of_smallest_objective_is_kept():
     assert found.trace.shape == (2, 8)
     torch.testing.assert_close(found.objective, found.trace.min(1).values)
     assert (found.trace[:, -1] > found.objective).any(), "the test's rate must overshoot"
-    value, _ = _quadratic(target)(found.variables, 0, None)
+    value, _ = _quadratic(target)({"x": list(found.variables["x"])}, 0, torch.arange(2))
     torch.testing.assert_close(value, found.objective)
 
 

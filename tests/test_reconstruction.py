@@ -119,8 +119,9 @@ def test_weights_an_image_give_the_same_one_by_one_and_all_together():
         for name, value in generator.parameters().items()
     }
     z = torch.rand(3, 6, generator=rng, dtype=torch.float64)
-    loop = adapt.one_by_one(generator, theta, z)
-    batched = adapt.all_together(generator, theta, z)
+    rows = {name: value.unbind() for name, value in theta.items()}
+    loop = adapt.one_by_one(generator, rows, z.unbind())
+    batched = adapt.all_together(generator, rows, z.unbind())
     torch.testing.assert_close(loop, batched)
     by_loop, by_vmap = (
         torch.autograd.grad(x.square().sum(), theta.values()) for x in (loop, batched)

@@ -127,7 +127,7 @@ def test_pictures_are_kept_and_drawn(whole):
     assert kept == {f"{n}_{m}.png" for n in "ab" for m in (*methods, "truth", "observed")}
     figures = {path.stem for path in (whole / "figures").iterdir()}
     settings = {s.key for e in paper.EXPERIMENTS.values() for s in e.settings}
-    assert figures == settings | {"figure2"}
+    assert figures == settings | {"figure2", "proposition2"}
     for path in (whole / "figures").iterdir():
         with Pillow.open(path) as picture:
             picture.verify()

@@ -50,7 +50,7 @@ def test_the_published_encoder_widens_by_n_a_resolution(size):
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_the_light_encoder_costs_less_than_a_fifth_of_the_generator(size):
+def test_the_light_encoder_costs_less_than_a_quarter_of_the_generator(size):
     def cost(network, x):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(x)
@@ -60,7 +60,7 @@ def test_the_light_encoder_costs_less_than_a_fifth_of_the_generator(size):
     generator = Began(64, size, 128)
     assert encoder(torch.zeros(1, 3, size, size)).shape == (1, 256)
     share = cost(encoder, torch.zeros(1, 3, size, size)) / cost(generator, torch.zeros(1, 128))
-    assert share < 0.2
+    assert share < 0.25
 
 
 def test_initial_weights_keep_the_signal_alive_through_all_layers():

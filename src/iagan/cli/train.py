@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, line in CROPS.items():
         group.add_argument(name, type=_crop, metavar="WIDTH,HEIGHT,LEFT,TOP,SIDE", help=line)
     group.add_argument("--law", choices=("uniform", "normal"), help="of z")
-    group.add_argument("--encoder", choices=("began", "light"), help="light: an eighth of the cost")
+    group.add_argument(
+        "--encoder", choices=("began", "light"), help="light: a twentieth of the cost"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ from torch import Tensor
 from iagan.errors import SettingError
 from iagan.files import write_atomically
 from iagan.reconstruction.csgm import half_cosine
-from iagan.reconstruction.optimize import Rules, Variables, minimize
+from iagan.reconstruction.optimize import Rows, Rules, minimize
 
 RATE, LAST_RATE = 0.05, 0.02
 """Adam's rate, and the share of it that is left at the end."""
@@ -142,8 +142,8 @@ def _fit(
 ) -> tuple[Tensor, Tensor]:
     """(relative error, u) of every trial where Adam found it smallest."""
 
-    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        u = variables["u"]
+    def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        u = torch.stack(list(variables["u"]))
         gap = synthesize(weights, u if first else _relu_with_a_way_back(u)) - x
         return gap.square().sum(1), gap[:, None, None]
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
 from iagan.generators import Generator
-from iagan.reconstruction.optimize import Rules, Variables
+from iagan.reconstruction.optimize import Rows, Rules
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
-from iagan.types import Image, Latent
+from iagan.types import Image
 
 THETA = "theta."
 """Prefix of the weights among the variables."""
@@ -27,7 +27,7 @@ def adapt(task: Task, before: Estimate | None) -> Estimate:
     }
     rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
 
-    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         x = synthesize_each(generator, weights_of(variables), variables["z"])
         return task.misfit(x, rows), x
 
@@ -48,7 +48,7 @@ def repeat(value: Tensor, count: int) -> Tensor:
     return value.expand(count, *value.shape)
 
 
-def weights_of(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def weights_of(variables: Rows) -> dict[str, Sequence[Tensor]]:
     """The weights among the variables, by the names that the network knows."""
     return {
         name.removeprefix(THETA): value
@@ -57,30 +57,30 @@ def weights_of(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def synthesize_each(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
-    r"""$G_{\theta_i}(z_i)$ with weights of its own for every image of the batch.
+def synthesize_each(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
+    r"""$G_{\theta_i}(z_i)$ with weights of its own for every image.
 
-    **Shapes:** `theta`: `(batch, *shape)` for every weight; `z`: `(batch, *latent)`.
+    **Shapes:** of every weight and of z as many as images, each as the generator has it.
     """
-    return (one_by_one if z.device.type == "cpu" else all_together)(generator, theta, z)
+    return (one_by_one if z[0].device.type == "cpu" else all_together)(generator, theta, z)
 
 
-def one_by_one(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
+def one_by_one(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
     """One call an image: quicker on a CPU, where grouped convolutions are slow."""
-    weights_of_each = zip(*(value.unbind() for value in theta.values()), strict=True)
     return torch.cat(
         [
-            generator.synthesize(dict(zip(theta, weights, strict=True)), z[i : i + 1])
-            for i, weights in enumerate(weights_of_each)
+            generator.synthesize({name: value[i] for name, value in theta.items()}, each[None])
+            for i, each in enumerate(z)
         ]
     )
 
 
-def all_together(generator: Generator, theta: Mapping[str, Tensor], z: Latent) -> Image:
+def all_together(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
     """One batched call (grouped convolutions): quicker on a GPU.
 
     The weights are made contiguous: from stacked channels-last weights torch 2.15 computes wrong
     gradients here (found by the test against `one_by_one`).
     """
-    dense = {name: value.contiguous() for name, value in theta.items()}
-    return vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])(dense, z)
+    dense = {name: torch.stack(list(value)).contiguous() for name, value in theta.items()}
+    each = vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])
+    return each(dense, torch.stack(list(z)))

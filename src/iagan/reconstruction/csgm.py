@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from iagan.reconstruction.optimize import Rules, Variables
+from iagan.reconstruction.optimize import Rows, Rules
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 from iagan.types import Latent
 
@@ -18,8 +18,8 @@ def csgm(task: Task, before: Estimate | None = None) -> Estimate:
     settings, generator = task.settings, task.prior
     image_of_row = torch.arange(task.count).repeat_interleave(settings.restarts)
 
-    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        x = generator(variables["z"])
+    def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = generator(torch.stack(list(variables["z"])))
         return task.misfit(x, image_of_row[rows]), x
 
     rules = Rules(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from iagan.generators import Generator, LatentLaw, SkipNet
 from iagan.reconstruction.adapt import THETA, synthesize_each, weights_of
-from iagan.reconstruction.optimize import Rules, Variables
+from iagan.reconstruction.optimize import Rows, Rules
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
 
 INPUT_CHANNELS = 32
@@ -31,12 +31,12 @@ def dip(task: Task, before: Estimate | None = None) -> Estimate:
     }
     rates = {name: settings.weight_rate for name in theta}
 
-    def objective(variables: Variables, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         noise = torch.stack(
             [_noise(task.seeds()[i], step, inputs.shape[1:]) for i in rows.tolist()]
         )
         u = inputs[rows] + settings.input_noise * noise.to(inputs)
-        x = synthesize_each(networks[0], weights_of(variables), u)
+        x = synthesize_each(networks[0], weights_of(variables), list(u))
         return task.misfit(x, rows), x
 
     found = minimize_in_batches(task, "dip", objective, theta, Rules(settings.steps, rates))

@@ -20,7 +20,7 @@ WORKSPACE = 2.0
 def rows_that_fit(
     device: torch.device, variables: Mapping[str, Tensor], forward: Callable[[], object]
 ) -> int:
-    """Rows like the one that `variables` (a batch of one) and `forward` stand for; at least 1.
+    """Rows like the one that `variables` and `forward` stand for; at least 1.
 
     `forward` evaluates the objective of that row once, with gradients.
     """

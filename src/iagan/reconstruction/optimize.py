@@ -1,24 +1,30 @@
 """The one loop that runs every method: Adam over a batch of independent problems.
 
-Every variable has the batch as its first dimension, and so have Adam's moments, its step count and
-its rate: row i of a batch goes exactly the way that it would go alone. A row that has reached its
-goal leaves the batch. Nothing else in the loop waits for the device.
+Every variable has the batch as its first dimension, and so have Adam's moments. The objective gets
+the rows of each variable one by one, and Adam moves them one by one: row i of a batch goes exactly
+the way that it would go alone, and no gradient is gathered into a batch (a tenth of IAGAN's time).
+A row that has reached its goal leaves the batch. Nothing else in the loop waits for the device.
 """
 
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.optim.adam import adam
 
 from iagan.types import Image, PerImage
 
 Variables: TypeAlias = Mapping[str, Tensor]
-Objective: TypeAlias = Callable[[Variables, int, Tensor], tuple[Tensor, Tensor]]
+"""`(batch, ...)` by name."""
+Rows: TypeAlias = Mapping[str, Sequence[Tensor]]
+"""The same row by row: `batch` tensors of `(...)` by name."""
+
+Objective: TypeAlias = Callable[[Rows, int, Tensor], tuple[Tensor, Tensor]]
 """`(variables, step, rows) → (objective, image)` of those rows; each depends on its row alone."""
 
 StepCallback: TypeAlias = Callable[[int, Tensor], None]
@@ -56,32 +62,49 @@ class Minimum:
 
 
 class BatchedAdam:
-    """Adam (Kingma and Ba, 2015) with a step count and a rate of its own for every row."""
+    """Adam (Kingma and Ba, 2015), with a step count and a rate of its own for every row.
+
+    One call of torch's fused kernel moves all variables of a row that have the same rate.
+    """
 
     def __init__(self, variables: Variables, rates: Mapping[str, float]) -> None:
         first = next(iter(variables.values()))
-        self.rates = dict(rates)
         self.mean = {name: torch.zeros_like(value) for name, value in variables.items()}
         self.square = {name: torch.zeros_like(value) for name, value in variables.items()}
-        self.age = torch.zeros(len(first), device=first.device, dtype=first.dtype)
-        self.scale = torch.ones_like(self.age)
+        self.age = torch.zeros(len(first), len(variables), device=first.device)
+        self.scale = torch.ones(len(first), device=first.device)
+        self.groups: dict[float, list[str]] = {}
+        for name in variables:
+            self.groups.setdefault(rates[name], []).append(name)
 
-    def step(self, variables: Variables, gradients: Variables, factor: float = 1.0) -> None:
-        """Change `variables` in place, at `factor` times the rates."""
-        self.age += 1
-        correction1 = factor * self.scale / (1 - BETA1**self.age)
-        correction2 = 1 / (1 - BETA2**self.age)
-        for name, value in variables.items():
-            gradient, mean, square = gradients[name], self.mean[name], self.square[name]
-            mean.lerp_(gradient, 1 - BETA1)
-            square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            denominator = (square * per_row(correction2, square)).sqrt_().add_(EPS)
-            rate = self.rates[name] * per_row(correction1, mean)
-            value.sub_((mean * rate).div_(denominator))
+    @torch.no_grad()
+    def step(self, rows: Rows, gradients: Rows, factor: float = 1.0) -> None:
+        """Change `rows` in place, at `factor` times the rates."""
+        place = {name: i for i, name in enumerate(rows)}
+        # A GPU keeps the scale to itself: to read it would wait.
+        scales = list(self.scale) if self.scale.is_cuda else self.scale.tolist()
+        for row, scale in enumerate(scales):
+            for rate, names in self.groups.items():
+                adam(
+                    [rows[name][row] for name in names],
+                    [gradients[name][row] for name in names],
+                    [self.mean[name][row] for name in names],
+                    [self.square[name][row] for name in names],
+                    [],
+                    [self.age[row, place[name]] for name in names],
+                    fused=True,
+                    amsgrad=False,
+                    maximize=False,
+                    beta1=BETA1,
+                    beta2=BETA2,
+                    eps=EPS,
+                    weight_decay=0.0,
+                    lr=scale * (rate * factor),
+                )
 
     def reset(self, rows: Tensor) -> None:
         """Forget the history of `rows` (a mask) and lower their rate."""
-        self.age.masked_fill_(rows, 0)
+        self.age.masked_fill_(rows[:, None], 0)
         self.scale = torch.where(rows, self.scale * RECOVERY_FACTOR, self.scale)
         for moment in (*self.mean.values(), *self.square.values()):
             moment.masked_fill_(per_row(rows, moment), 0)
@@ -131,18 +154,19 @@ def minimize(
     batch = _Batch(start, rules, rows)
     for step in range(rules.steps + 1):
         last = step == rules.steps
+        leaves = batch.leaves()
         with torch.set_grad_enabled(not last):
-            for value in batch.current.values():
-                value.requires_grad_(not last)
-            value_per_row, image = objective(batch.current, step, batch.rows)
+            value_per_row, image = objective(leaves, step, batch.rows)
         found = value_per_row.detach()
         bad = batch.take(found, image.detach())
         if on_step is not None:
             on_step(step, found)
         if last:
             break
-        gradients = torch.autograd.grad(value_per_row.sum(), list(batch.current.values()))
-        batch.move(gradients, bad, step)
+        every = [row for value in leaves.values() for row in value]
+        gradients = iter(torch.autograd.grad(value_per_row.sum(), every))
+        named = {name: [next(gradients) for _ in value] for name, value in leaves.items()}
+        batch.move(leaves, named, bad, step)
         if step % LEAVE_EVERY == LEAVE_EVERY - 1 and batch.let_go():
             break
     return batch.minimum()
@@ -165,6 +189,13 @@ class _Batch:
         self.trace: list[Tensor] = []
         self.gone: list[tuple[Tensor, Minimum]] = []
 
+    def leaves(self) -> dict[str, list[Tensor]]:
+        """The rows of `current`, in its memory, as leaves of a graph."""
+        return {
+            name: [row.detach().requires_grad_() for row in value]
+            for name, value in self.current.items()
+        }
+
     @torch.no_grad()
     def take(self, found: Tensor, image: Image) -> Tensor:
         """Note an evaluation; a mask of the rows that are not finite."""
@@ -173,11 +204,9 @@ class _Batch:
         return self.best.update(found, self.current, image, working)
 
     @torch.no_grad()
-    def move(self, gradients: tuple[Tensor, ...], bad: Tensor, step: int) -> None:
-        """One step of Adam."""
-        self.current = {name: value.detach() for name, value in self.current.items()}
-        named = dict(zip(self.current, gradients, strict=True))
-        self.adam.step(self.current, named, self.rules.schedule(step))
+    def move(self, leaves: Rows, gradients: Rows, bad: Tensor, step: int) -> None:
+        """One step of Adam, which changes `current` through its rows."""
+        self.adam.step(leaves, gradients, self.rules.schedule(step))
         if bad.is_cuda or bool(bad.any()):  # to look would wait for a GPU
             self.best.recover(self.current, bad)
             self.adam.reset(bad)
@@ -232,7 +261,7 @@ class _Best:
         self.image = image if first else torch.where(per_row(improved, image), image, self.image)
         self.value = torch.where(improved, value, self.value)
         for name, kept in self.variables.items():
-            torch.where(per_row(improved, kept), variables[name].detach(), kept, out=kept)
+            torch.where(per_row(improved, kept), variables[name], kept, out=kept)
         bad = ~torch.isfinite(value)
         self.steps += working
         self.recoveries += bad

@@ -167,8 +167,9 @@ def _batch_that_fits(objective: Objective, start: Variables) -> int:
     if len(first) == 1:
         return 1
     one = torch.arange(1)
-    row = {name: value.clone().requires_grad_() for name, value in _rows(start, one).items()}
-    return min(most, rows_that_fit(first.device, row, lambda: objective(row, 0, one)))
+    row = {name: value[0].clone().requires_grad_() for name, value in start.items()}
+    alone = {name: [value] for name, value in row.items()}
+    return min(most, rows_that_fit(first.device, row, lambda: objective(alone, 0, one)))
 
 
 def _rows(variables: Variables, rows: Tensor) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ def published_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def light_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
-    """Stride-2 convolutions first, so that it costs a seventh of the generator or less.
+    """Stride-2 convolutions first, so that it costs less than a quarter of the generator.
 
     A 4×4 convolution of stride 2 to n/2 at once, then at each resolution down to 8×8 another one
     to twice the channels (at most 4 n) and a 3×3 convolution, with ELU; 4×4 and Linear at the end.

@@ -22,7 +22,7 @@ class TrainSettings:
     - `latent`: entries of z, and of the discriminator's code (the paper: 64).
     - `width`: channels n of every layer of the generator (the paper: 64 or 128).
     - `law`: `"uniform"` in [-1, 1] as published, or `"normal"`.
-    - `encoder`: the published one, or a `"light"` one at a seventh of the generator's cost.
+    - `encoder`: the published one, or a `"light"` one at a fifth of the generator's cost.
     - `batch`: images a step.
     - `steps`: adversarial steps; the only field that may change when a run goes on.
     - `gamma`: γ, the diversity ratio: smaller is smoother and less diverse (the paper: 0.3 to 0.7).
