@@ -8,6 +8,7 @@ import torch
 
 import iagan
 from iagan.errors import SettingError, ShapeError
+from iagan.generators import Began
 from iagan.operators import (
     BicubicDownsample,
     Gaussian,
@@ -213,6 +214,13 @@ def test_back_projection_under_noise_is_done_and_warned_of():
     assert f"{expected:.3g}" in result.messages[0]
 
 
+def prior_called(architecture):
+    """A generator that says it is of this architecture."""
+    generator = nonlinear_generator()
+    generator.metadata = dc.replace(generator.metadata, architecture=architecture)
+    return generator
+
+
 @pytest.mark.parametrize(
     ("operator", "noise", "architecture", "expected"),
     [
@@ -227,15 +235,15 @@ def test_back_projection_under_noise_is_done_and_warned_of():
 )
 def test_presets_are_the_papers(operator, noise, architecture, expected):
     """arXiv 1906.05284, Experiments: iterations and rates; half of them with noise."""
-    settings = paper_settings("iagan", operator, noise / 255, architecture)
+    settings = paper_settings("iagan", operator, noise / 255, prior_called(architecture))
     found = (settings.csgm_steps, settings.steps, settings.latent_rate, settings.weight_rate)
     assert found == expected
     assert settings.csgm_rate == 0.1
 
 
 def test_dip_takes_a_quarter_of_its_iterations_under_noise():
-    clean = paper_settings("dip", OPERATORS[0], 0.0, "custom")
-    noisy = paper_settings("dip", OPERATORS[0], 0.1, "custom")
+    clean = paper_settings("dip", OPERATORS[0], 0.0, None)
+    noisy = paper_settings("dip", OPERATORS[0], 0.1, None)
     assert noisy.steps * 4 == clean.steps == 2000
 
 
@@ -311,9 +319,42 @@ def test_iagan_stops_where_the_noise_begins_and_the_paper_does_not():
     assert fitted.residual < fast.residual
 
 
+def test_with_noise_a_trained_prior_adapts_one_convolution(monkeypatch):
+    """The last one at half of the size; without noise, and for a published BEGAN, all weights."""
+    torch.manual_seed(0)
+    trained, published = (
+        iagan.Generator(Began(4, 32, 6), iagan.LatentLaw(law, (6,)))
+        for law in ("normal", "uniform")
+    )
+    operator = BicubicDownsample((3, 32, 32), scale=4)
+    adapted = [
+        paper_settings("iagan", operator, noise, prior).adapted
+        for noise, prior in ((0.1, trained), (0.0, trained), (0.1, published))
+    ]
+    assert adapted == [("convs.3.",), None, None]
+    sizes = []
+    trained.module.convs[3].register_forward_hook(lambda m, i, out: sizes.append(out.shape[-1]))
+    trained(torch.zeros(1, 6))
+    assert sizes == [16]
+
+    used = []
+    true = adapt.synthesize_each
+
+    def watched(generator, theta, z):
+        used.append(sorted(theta))
+        return true(generator, theta, z)
+
+    monkeypatch.setattr(adapt, "synthesize_each", watched)
+    y = operator(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    observation = iagan.Observation(y, operator, noise_std=0.01)
+    result = iagan.reconstruct(observation, trained, "iagan", csgm_steps=2, steps=4)
+    assert {name for names in used for name in names} == {"convs.3.bias", "convs.3.weight"}
+    assert (result.trace[:, -1] < result.trace[:, 3]).all()
+
+
 def test_the_fast_effort_never_takes_more_iterations_than_the_papers():
     for noise in (0, 10 / 255):
-        task = (OPERATORS[0], noise, "began")
+        task = (OPERATORS[0], noise, prior_called("began"))
         fast, paper = fast_settings("iagan", *task), paper_settings("iagan", *task)
         assert fast.csgm_steps < paper.csgm_steps
         assert fast.steps <= paper.steps

@@ -102,9 +102,7 @@ class Plan:
     def iterations(self, method: str, setting: Setting, generator: Generator) -> dict[str, int]:
         """Of CSGM, and of IAGAN or DIP."""
         operator = setting.build(generator.image_shape)
-        settings = EFFORTS[self.effort](
-            method, operator, setting.noise_255 / 255, generator.metadata.architecture
-        )
+        settings = EFFORTS[self.effort](method, operator, setting.noise_255 / 255, generator)
         return {
             name: max(1, round(self.steps_scale * getattr(settings, name)))
             for name in ("csgm_steps", "steps")

@@ -19,11 +19,16 @@ THETA = "theta."
 
 
 def adapt(task: Task, before: Estimate | None) -> Estimate:
-    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from CSGM's z and the pretrained θ."""
+    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from CSGM's z and the pretrained θ.
+
+    θ are the weights that `settings.adapted` names; the others stay as they are.
+    """
     assert before is not None and before.latent is not None
     settings, generator = task.settings, task.prior
     theta = {
-        THETA + name: repeat(value, task.count) for name, value in generator.parameters().items()
+        THETA + name: repeat(value, task.count)
+        for name, value in generator.parameters().items()
+        if settings.adapted is None or name.startswith(settings.adapted)
     }
     rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
 

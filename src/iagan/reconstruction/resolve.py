@@ -42,12 +42,11 @@ def resolve(
     else:
         generator = _fitting_prior(generator, observation, method)
         observation = _like(observation, next(iter(generator.parameters().values())))
-    architecture = generator.metadata.architecture if generator else ""
     if effort not in EFFORTS:
         raise SettingError(
             f"reconstruct knows the efforts {', '.join(EFFORTS)}; got {effort!r}. Name one of them."
         )
-    preset = EFFORTS[effort](method, observation.operator, observation.noise_std, architecture)
+    preset = EFFORTS[effort](method, observation.operator, observation.noise_std, generator)
     settings = _settings(preset, given)
     settings = dc.replace(
         settings,

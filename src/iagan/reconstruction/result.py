@@ -23,6 +23,7 @@ class Settings:
     - `steps`: iterations of the image-adaptive phase (eq. 3), or of DIP.
     - `stop_at_noise`: end that phase, image by image, where the residual is the noise's.
     - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
+    - `adapted`: beginnings of the names of the weights that this phase changes; None: all.
     - `restarts`: random starts of z; the one of smallest objective goes on.
     - `seed`: one number, or one for every image. A number alone stands for every image, so that
       an image's result does not depend on the batch it came in.
@@ -39,6 +40,7 @@ class Settings:
     stop_at_noise: bool = False
     latent_rate: float = 1e-4
     weight_rate: float = 1e-4
+    adapted: tuple[str, ...] | None = None
     restarts: int = 1
     seed: int | tuple[int, ...] = 0
     bounded_latent: bool = False
