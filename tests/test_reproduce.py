@@ -212,7 +212,7 @@ def test_a_killed_run_goes_on_and_a_second_process_is_refused(prior, photos, tmp
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.01)
         assert reproduce(prior, photos, run, *argv, *scale) == 2
-        assert "another process" in capsys.readouterr().err
+        assert "Another process" in capsys.readouterr().err
         process.send_signal(signal.SIGKILL)
     before = len(file.read_text().splitlines())
     assert before < len(records(tmp_path / "once"))

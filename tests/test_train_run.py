@@ -19,9 +19,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from iagan.errors import CheckpointError, OutputError, SettingError
+from iagan.files import only_process
 from iagan.generators import Crop, Metadata, load_prior
 from iagan.train import TrainSettings, loop, train
-from iagan.train.lock import only_process
 from shapes import write_discs
 
 TINY = TrainSettings(

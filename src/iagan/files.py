@@ -1,14 +1,22 @@
-"""Atomic writes: a file is there whole or not at all."""
+"""Atomic writes: a file is there whole or not at all. Locks: one process a folder."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from iagan.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there the user sees to it
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
@@ -61,6 +69,36 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
         raise _refusal(target, error) from error
     if target.is_dir():
         raise OutputError(f"Cannot write {target}: it is a folder. Name a file in it.")
+
+
+def lock(stream: IO[bytes]) -> bool:
+    """Hold the open file until it is closed, or the process ends; False if another process does."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold `folder`, made if need be, until the block or the process ends, however it ends.
+
+    **Raises:** `OutputError` when another process holds it or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("wb")
+    except OSError as error:
+        raise _refusal(folder, error) from error
+    with file:
+        if not lock(file):
+            raise OutputError(
+                f"Another process is at work in {folder}. Wait for it, stop it, or name another "
+                "output."
+            )
+        yield
 
 
 def _refusal(target: Path, error: OSError) -> OutputError:

@@ -46,15 +46,15 @@ def run(args: argparse.Namespace) -> int:
         _run_theory(args)
     if set(args.tables) == {THEORY}:
         return 0
-    from iagan.experiments.records import RunFolder, locked
+    from iagan.experiments.records import RunFolder
     from iagan.experiments.run import run
-    from iagan.files import check_writable
+    from iagan.files import check_writable, only_process
 
     plan, skipped = _plan(args)
     generator = options.load_generator(args)
     folder = Path(args.output)
     check_writable(folder / "settings.json")
-    with locked(folder):
+    with only_process(folder):
         runs = RunFolder(folder, _settings(args, plan, generator), COMPARED)
         for path, why in skipped.items():
             _tell(f"skipped {path}: {why}")

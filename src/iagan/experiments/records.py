@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from iagan.errors import OutputError, SettingError
 from iagan.files import write_atomically, write_text
 
-SETTINGS, RECORDS, LOCK = "settings.json", "records.jsonl", ".lock"
+SETTINGS, RECORDS = "settings.json", "records.jsonl"
 
 
 class RunFolder:
@@ -72,25 +70,6 @@ class RunFolder:
         if not file.exists():
             return []
         return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the folder; a second process is refused. The lock ends with the process, however.
-
-    **Raises:** `SettingError` when another process holds it.
-    """
-    import fcntl
-
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SettingError(
-                f"{path} is at work in another process. Wait for it, or name another folder."
-            ) from error
-        yield
 
 
 def _dump(settings: dict[str, Any]) -> str:

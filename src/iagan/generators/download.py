@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
-import fcntl
 import hashlib
 import http.client
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from iagan.errors import CheckpointError, FileError, OutputError
+from iagan.files import lock
 
 CHUNK = 2**18
 TIMEOUT = 30.0
@@ -105,12 +105,10 @@ def _open_alone(part: Path) -> Iterator[BinaryIO]:
             f"Cannot write {part}: {error.strerror}. Set IAGAN_HOME to another folder."
         ) from error
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not lock(stream):
             raise FileError(
                 f"Another process is fetching {part.name}. Wait for it, then try again."
-            ) from error
+            )
         yield stream
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from iagan.errors import SettingError
+from iagan.files import only_process
 from iagan.generators.base import Generator, Metadata
 from iagan.generators.store import save_prior
 from iagan.train.autoencoder import autoencoder_step, validation_error
@@ -21,7 +22,6 @@ from iagan.train.cache import cached_images
 from iagan.train.checkpoint import load_checkpoint, save_checkpoint
 from iagan.train.code import CodeLaw, measure_code_law, with_unit_latent
 from iagan.train.data import Pixels, batch_at
-from iagan.train.lock import only_process
 from iagan.train.networks import average_into
 from iagan.train.run import Run, new_run, start_adversarial_phase
 from iagan.train.settings import TrainSettings
@@ -168,7 +168,7 @@ class _Saver:
 
 
 def _encoder_is_trained(run: Run) -> bool:
-    return run.in_autoencoder_phase or run.settings.anchor > 0
+    return run.step <= run.settings.autoencoder_steps or run.settings.anchor > 0
 
 
 def _step(run: Run, x: Image) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,24 +43,33 @@ def save_curve(run: Run, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    panels = [_held_out_error] * bool(run.validation) + [_measure] * bool(run.windows)
+    figure = Figure(figsize=(4 * max(len(panels), 1), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.plot(*zip(*run.validation, strict=True) if run.validation else ([], []), marker=".")
-    left.set(title="held-out images", xlabel="step", ylabel="mean |x - G(encoder(x))|")
-    settings = run.settings
-    first = settings.autoencoder_steps
-    steps = [first + settings.patience * (index + 1) for index in range(len(run.windows))]
-    right.plot(steps, [w.measure for w in run.windows], label="M", marker=".")
-    right.plot(steps, [w.real for w in run.windows], label="L(x)", linestyle="--")
-    right.plot(steps, [w.fake for w in run.windows], label="L(G(z))", linestyle=":")
-    right.set(title="adversarial phase", xlabel="step")
-    right.legend()
-    for axes in (left, right):
+    for place, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        panel(run, axes)
+        axes.set(xlabel="step")
         axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _held_out_error(run: Run, axes: Any) -> None:
+    axes.plot(*zip(*run.validation, strict=True), marker=".")
+    axes.set(title="held-out images", ylabel="mean |x - G(encoder(x))|")
+
+
+def _measure(run: Run, axes: Any) -> None:
+    """M and its two terms."""
+    settings, first = run.settings, run.settings.autoencoder_steps
+    steps = [first + settings.patience * (index + 1) for index in range(len(run.windows))]
+    axes.plot(steps, [w.measure for w in run.windows], label="M", marker=".")
+    axes.plot(steps, [w.real for w in run.windows], label="L(x)", linestyle="--")
+    axes.plot(steps, [w.fake for w in run.windows], label="L(G(z))", linestyle=":")
+    axes.set(title="adversarial phase")
+    axes.legend()
 
 
 def _padded(x: Tensor) -> Tensor:
