@@ -220,20 +220,21 @@ def test_priors_and_demo(prior, tmp_path, capsys):
 
 
 def test_a_prior_is_trained_resumed_and_used(photo, tmp_path, capsys):
-    """The smallest run: its output is a prior that observe takes."""
+    """The smallest run: its output is a prior that observe takes, and knows what it was called."""
     folder, prior = tmp_path / "pictures", tmp_path / "p.safetensors"
     folder.mkdir()
     for i in range(8):
         shutil.copy(photo, folder / f"{i}.png")
     (folder / "bad.png").write_bytes(b"junk")
     argv = ["train", str(folder), "-o", str(prior), "--size", "32", "--width", "4", "--latent", "4"]
-    argv += ["--batch", "2", "--licence", "ours"]
-    assert main([*argv, "--steps", "2"]) == 0
+    argv += ["--batch", "2"]
+    assert main([*argv, "--steps", "2", "--licence", "ours", "--name", "cats"]) == 0
     assert "bad.png" in capsys.readouterr().err
     _refused(capsys, [*argv, "--steps", "3"], "Resume")
     assert main([*argv, "--steps", "3", "--resume"]) == 0
     assert main(_observe(photo, str(prior), tmp_path / "y.npz")) == 0
-    assert iagan.load_prior(prior).metadata.licence == "ours"
+    known = iagan.load_prior(prior).metadata
+    assert (known.name, known.licence) == ("cats", "ours")
 
 
 @pytest.mark.parametrize(

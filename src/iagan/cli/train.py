@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses as dc
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iagan.cli import options
 
 if TYPE_CHECKING:
+    from iagan.generators import Metadata
     from iagan.images import Crop
     from iagan.train import Progress
 
@@ -42,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGES", help="a folder, .tar or .zip of images")
     parser.add_argument("-o", "--output", metavar="PRIOR.safetensors", required=True)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--name", default="unnamed", help="of the prior")
-    parser.add_argument("--licence", default="unknown", help="of the images, hence of the prior")
+    parser.add_argument("--name", help="of the prior")
+    parser.add_argument("--licence", help="of the images, hence of the prior")
     parser.add_argument("--half", action="store_true", help="save the weights in float16")
     parser.add_argument(
         "--checkpoint-every", type=int, metavar="N", default=500, help="steps (default: 500)"
@@ -68,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or go on training."""
-    from iagan.generators import Metadata
     from iagan.train import RECIPES, train
 
     given = {name: getattr(args, name) for name in (*NUMBERS, "law", "encoder", "crop")}
@@ -80,9 +81,7 @@ def run(args: argparse.Namespace) -> int:
             settings,
             args.images,
             args.output,
-            metadata=Metadata(
-                args.name, "began", args.licence, "iagan train", args.photo_crop or args.crop
-            ),
+            metadata=_metadata(args),
             resume=args.resume,
             half=args.half,
             device=options.pick_device(args.device),
@@ -95,6 +94,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"skipped {line}", file=sys.stderr)
     print(f"{trained.prior}; samples, curve and checkpoint in {trained.folder}")
     return 0
+
+
+def _metadata(args: argparse.Namespace) -> Metadata:
+    """What was said on this command line, else when the run that goes on was started."""
+    from iagan.generators import Metadata, load_prior
+
+    before = Metadata(architecture="began", source="iagan train")
+    if args.resume and Path(args.output).exists():
+        before = load_prior(args.output).metadata
+    crop = args.photo_crop or args.crop
+    said = {"name": args.name, "licence": args.licence, "crop": crop}
+    return dc.replace(before, **{key: value for key, value in said.items() if value is not None})
 
 
 class _Bar:
