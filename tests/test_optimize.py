@@ -24,7 +24,7 @@ def test_every_row_takes_the_steps_of_torchs_adam():
     optimizers = [torch.optim.Adam([row], lr=0.1) for row in alone]
     for _ in range(25):
         gradient = 4 * (current["x"] - target) ** 3
-        adam.step({"x": list(current["x"])}, {"x": list(gradient)})
+        adam.step({"x": list(current["x"])}, {"x": list(gradient)}, torch.zeros(3))
         for row, goal, optimizer in zip(alone, target, optimizers, strict=True):
             optimizer.zero_grad()
             (row - goal).pow(4).sum().backward()

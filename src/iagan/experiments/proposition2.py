@@ -27,7 +27,6 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.files import write_atomically
-from iagan.reconstruction.csgm import half_cosine
 from iagan.reconstruction.optimize import Rows, Rules, minimize
 
 RATE, LAST_RATE = 0.05, 0.02
@@ -147,9 +146,14 @@ def _fit(
         gap = synthesize(weights, u if first else _relu_with_a_way_back(u)) - x
         return gap.square().sum(1), gap[:, None, None]
 
-    schedule = half_cosine(settings.steps, LAST_RATE)
+    schedule = _half_cosine(settings.steps, LAST_RATE)
     found = minimize(objective, {"u": start}, Rules(settings.steps, {"u": RATE}, schedule))
     return found.objective.sqrt() / x.norm(dim=1), found.variables["u"]
+
+
+def _half_cosine(steps: int, last: float) -> Callable[[int], float]:
+    """From 1 down to `last` over `steps` steps."""
+    return lambda step: last + (1 - last) * (1 + math.cos(math.pi * step / max(steps, 1))) / 2
 
 
 def markdown(rows: list[Row], settings: Proposition2) -> str:

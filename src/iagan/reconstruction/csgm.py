@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -24,19 +21,13 @@ def csgm(task: Task, before: Estimate | None = None) -> Estimate:
 
     rules = Rules(
         settings.csgm_steps,
-        {"z": settings.csgm_rate},
-        schedule=half_cosine(settings.csgm_steps, settings.csgm_last_rate),
+        {"z": settings.csgm_rate} if settings.csgm_optimizer == "adam" else None,
         project=task.projection(),
     )
     found = minimize_in_batches(task, "csgm", objective, {"z": starting_latents(task)}, rules)
     best = found.objective.view(task.count, settings.restarts).argmin(1)
     rows = torch.arange(task.count, device=best.device) * settings.restarts + best
     return pick_rows(found, rows)
-
-
-def half_cosine(steps: int, last: float) -> Callable[[int], float]:
-    """From 1 down to `last` over `steps` steps; 1 throughout where `last` is 1."""
-    return lambda step: last + (1 - last) * (1 + math.cos(math.pi * step / max(steps, 1))) / 2
 
 
 def starting_latents(task: Task) -> Latent:

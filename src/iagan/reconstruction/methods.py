@@ -165,8 +165,8 @@ def _messages(task: Task, estimate: Estimate) -> Iterator[str]:
     total = int(estimate.recoveries.sum())
     if total:
         yield (
-            f"{method}: the objective was NaN or infinite {total} times; went on from the best "
-            "iterate at a tenth of the learning rate."
+            f"{method}: the objective was NaN or infinite {total} times; went on from an earlier "
+            "iterate by smaller steps."
         )
     lost = int((~torch.isfinite(estimate.image.flatten(1)).all(1)).sum())
     if lost:

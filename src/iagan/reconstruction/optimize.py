@@ -1,8 +1,8 @@
-"""The one loop that runs every method: Adam over a batch of independent problems.
+"""The one loop that runs every method: Adam or L-BFGS over a batch of independent problems.
 
-Every variable has the batch as its first dimension, and so have Adam's moments. The objective gets
-the rows of each variable one by one, and Adam moves them one by one: row i of a batch goes exactly
-the way that it would go alone, and no gradient is gathered into a batch (a tenth of IAGAN's time).
+Every variable has the batch as its first dimension, and so has what the optimizer knows. The
+objective gets the rows of each variable one by one, and Adam moves them one by one: row i of a
+batch goes exactly the way that it would go alone, and no gradient is gathered into a batch.
 A row that has reached its goal leaves the batch. Nothing else in the loop waits for the device.
 """
 
@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim.adam import adam
 
+from iagan.reconstruction.lbfgs import BatchedLbfgs
 from iagan.types import Image, PerImage
 
 Variables: TypeAlias = Mapping[str, Tensor]
@@ -78,8 +79,8 @@ class BatchedAdam:
             self.groups.setdefault(rates[name], []).append(name)
 
     @torch.no_grad()
-    def step(self, rows: Rows, gradients: Rows, factor: float = 1.0) -> None:
-        """Change `rows` in place, at `factor` times the rates."""
+    def step(self, rows: Rows, gradients: Rows, value: Tensor, factor: float = 1.0) -> None:
+        """Change `rows` in place, at `factor` times the rates; Adam needs no `value`."""
         place = {name: i for i, name in enumerate(rows)}
         # A GPU keeps the scale to itself: to read it would wait.
         scales = list(self.scale) if self.scale.is_cuda else self.scale.tolist()
@@ -102,8 +103,10 @@ class BatchedAdam:
                     lr=scale * (rate * factor),
                 )
 
-    def reset(self, rows: Tensor) -> None:
-        """Forget the history of `rows` (a mask) and lower their rate."""
+    def recover(self, variables: Variables, best: Variables, rows: Tensor) -> None:
+        """Set `rows` (a mask) to `best`, in place, forget their history and lower their rate."""
+        for name, value in variables.items():
+            torch.where(per_row(rows, value), best[name], value, out=value)
         self.age.masked_fill_(rows[:, None], 0)
         self.scale = torch.where(rows, self.scale * RECOVERY_FACTOR, self.scale)
         for moment in (*self.mean.values(), *self.square.values()):
@@ -121,14 +124,14 @@ class Rules:
     """How `minimize` goes on and when it ends.
 
     - `steps`: at most so many.
-    - `rates`: Adam's rate of every variable.
+    - `rates`: Adam's rate of every variable; None: L-BFGS, which chooses its own.
     - `schedule`: step → what the rates are multiplied by.
     - `goal`: an objective per row; the first iterate at or below it is the row's last.
     - `project`: changes the variables in place after every step: projected gradient descent.
     """
 
     steps: int
-    rates: Mapping[str, float]
+    rates: Mapping[str, float] | None
     schedule: Callable[[int], float] = lambda step: 1.0
     goal: Tensor | None = None
     project: Projection | None = None
@@ -141,10 +144,10 @@ def minimize(
     rows: Tensor | None = None,
     on_step: StepCallback | None = None,
 ) -> Minimum:
-    """Adam from `start`; keeps the iterate of smallest objective of every row.
+    """Adam or L-BFGS from `start`; keeps the iterate of smallest objective of every row.
 
-    A row whose objective turns NaN or Inf goes on from its best iterate at a tenth of its rate;
-    the other rows do not notice.
+    A row whose objective turns NaN or Inf goes on from its best iterate at a tenth of its rate, or
+    L-BFGS with a shorter step; the other rows do not notice.
 
     **Arguments:**
     - `objective`: see `Objective`; evaluated at most `rules.steps + 1` times.
@@ -166,7 +169,7 @@ def minimize(
         every = [row for value in leaves.values() for row in value]
         gradients = iter(torch.autograd.grad(value_per_row.sum(), every))
         named = {name: [next(gradients) for _ in value] for name, value in leaves.items()}
-        batch.move(leaves, named, bad, step)
+        batch.move(leaves, named, found, bad, step)
         if step % LEAVE_EVERY == LEAVE_EVERY - 1 and batch.let_go():
             break
     return batch.minimum()
@@ -181,7 +184,11 @@ class _Batch:
         self.rows = torch.arange(len(first)) if rows is None else rows
         self.places = torch.arange(len(first))
         self.current = {name: value.detach().clone() for name, value in start.items()}
-        self.adam = BatchedAdam(self.current, rules.rates)
+        self.optimizer = (
+            BatchedLbfgs(self.current)
+            if rules.rates is None
+            else BatchedAdam(self.current, rules.rates)
+        )
         self.goal = torch.full((len(first),), -torch.inf, device=first.device, dtype=first.dtype)
         if rules.goal is not None:
             self.goal.copy_(rules.goal)
@@ -204,12 +211,11 @@ class _Batch:
         return self.best.update(found, self.current, image, working)
 
     @torch.no_grad()
-    def move(self, leaves: Rows, gradients: Rows, bad: Tensor, step: int) -> None:
-        """One step of Adam, which changes `current` through its rows."""
-        self.adam.step(leaves, gradients, self.rules.schedule(step))
+    def move(self, leaves: Rows, gradients: Rows, value: Tensor, bad: Tensor, step: int) -> None:
+        """One step of the optimizer, which changes `current` through its rows."""
+        self.optimizer.step(leaves, gradients, value, self.rules.schedule(step))
         if bad.is_cuda or bool(bad.any()):  # to look would wait for a GPU
-            self.best.recover(self.current, bad)
-            self.adam.reset(bad)
+            self.optimizer.recover(self.current, self.best.variables, bad)
         if self.rules.project is not None:
             self.rules.project(self.current)
 
@@ -227,7 +233,7 @@ class _Batch:
         self.current = {name: value[working] for name, value in self.current.items()}
         self.goal = self.goal[working]
         self.trace = [value[working] for value in self.trace]
-        self.adam.select(working)
+        self.optimizer.select(working)
         self.best.select(working)
         return not bool(working.any())
 
@@ -266,11 +272,6 @@ class _Best:
         self.steps += working
         self.recoveries += bad
         return bad
-
-    def recover(self, variables: Variables, rows: Tensor) -> None:
-        """Set `rows` of `variables` back to their best iterate, in place."""
-        for name, value in variables.items():
-            torch.where(per_row(rows, value), self.variables[name], value, out=value)
 
     def select(self, rows: Tensor) -> None:
         """Keep `rows` (a mask) alone."""

@@ -18,8 +18,8 @@ class Settings:
 
     **Arguments:**
     - `method`: its name.
-    - `csgm_steps`, `csgm_rate`: Adam's iterations and rate for z alone (eq. 2).
-    - `csgm_last_rate`: the share of that rate to which it falls by half a cosine; 1: constant.
+    - `csgm_optimizer`: what minimises over z alone (eq. 2): `"adam"` or `"lbfgs"`.
+    - `csgm_steps`: its iterations, an evaluation each. `csgm_rate`: Adam's rate there.
     - `steps`: iterations of the image-adaptive phase (eq. 3), or of DIP.
     - `stop_at_noise`: end that phase, image by image, where the residual is the noise's.
     - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
@@ -33,9 +33,9 @@ class Settings:
     """
 
     method: str
+    csgm_optimizer: str = "adam"
     csgm_steps: int = 1600
     csgm_rate: float = 0.1
-    csgm_last_rate: float = 1.0
     steps: int = 500
     stop_at_noise: bool = False
     latent_rate: float = 1e-4
