@@ -319,6 +319,24 @@ def test_iagan_stops_where_the_noise_begins_and_the_paper_does_not():
     assert fitted.residual < fast.residual
 
 
+def test_batches_that_end_at_different_times_are_one_result():
+    """One image is at its noise floor at once, the other never: a batch each, and together."""
+    generator = nonlinear_generator()
+    clean = observe(2)
+    reached = iagan.reconstruct(clean, generator, "iagan", csgm_steps=20, steps=30)
+    floor = float(reached.residual.mean())
+    y = clean.y.clone()
+    y[1] += 10 * floor * torch.randn(y[1].shape, generator=torch.Generator().manual_seed(1))
+    noisy = dc.replace(clean, y=y, noise_std=2 * floor / math.sqrt(y[0].numel()))
+    together, apart = (
+        iagan.reconstruct(noisy, generator, "iagan", csgm_steps=20, steps=30, batch_size=size)
+        for size in (2, 1)
+    )
+    assert together.iterations[0] < together.iterations[1]
+    assert together.trace.shape == apart.trace.shape
+    torch.testing.assert_close(together.trace, apart.trace, rtol=1e-6, atol=1e-9)
+
+
 def test_with_noise_a_trained_prior_adapts_one_convolution(monkeypatch):
     """The last one at half of the size; without noise, and for a published BEGAN, all weights."""
     torch.manual_seed(0)

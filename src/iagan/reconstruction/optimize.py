@@ -241,8 +241,7 @@ class _Batch:
         """Of all rows, in their first order."""
         parts = [*self.gone, (self.places, self._minimum())]
         order = torch.cat([places for places, _ in parts]).argsort()
-        length = max(part.trace.shape[1] for _, part in parts)
-        return _pick(join([_lengthened(part, length) for _, part in parts]), order)
+        return _pick(join([part for _, part in parts]), order)
 
     def _minimum(self) -> Minimum:
         best, trace = self.best, torch.stack(self.trace, 1)
@@ -281,7 +280,8 @@ class _Best:
 
 
 def join(parts: list[Minimum]) -> Minimum:
-    """Minima of several batches as one."""
+    """Minima of several batches as one; a trace that ended earlier keeps its last value."""
+    length = max(part.trace.shape[1] for part in parts)
 
     def cat(pick: Callable[[Minimum], Tensor]) -> Tensor:
         return torch.cat([pick(part) for part in parts])
@@ -290,7 +290,7 @@ def join(parts: list[Minimum]) -> Minimum:
         variables={name: cat(lambda part: part.variables[name]) for name in parts[0].variables},  # noqa: B023
         image=cat(lambda part: part.image),
         objective=cat(lambda part: part.objective),
-        trace=cat(lambda part: part.trace),
+        trace=cat(lambda part: _lengthened(part.trace, length)),
         steps=cat(lambda part: part.steps),
         recoveries=cat(lambda part: part.recoveries),
     )
@@ -309,12 +309,8 @@ def _pick(found: Minimum, rows: Tensor) -> Minimum:
     )
 
 
-def _lengthened(found: Minimum, length: int) -> Minimum:
-    """With the last value of every trace repeated."""
-    missing = length - found.trace.shape[1]
-    return dc.replace(
-        found, trace=torch.cat([found.trace, found.trace[:, -1:].expand(-1, missing)], 1)
-    )
+def _lengthened(trace: Tensor, length: int) -> Tensor:
+    return torch.cat([trace, trace[:, -1:].expand(-1, length - trace.shape[1])], 1)
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
