@@ -8,7 +8,7 @@ import torch
 
 import iagan
 from iagan.errors import SettingError, ShapeError
-from iagan.generators import Began
+from iagan.generators import Began, Generator, LatentLaw
 from iagan.operators import (
     BicubicDownsample,
     Gaussian,
@@ -377,3 +377,28 @@ def test_the_fast_effort_never_takes_more_iterations_than_the_papers():
         assert fast.csgm_steps < paper.csgm_steps
         assert fast.steps <= paper.steps
         assert fast_settings("dip", *task) == paper_settings("dip", *task)
+
+
+def test_adapting_a_convolutional_prior_is_torchs_adam_on_z_and_theta():
+    """Independent: a plain loop. Convolutions here mix the layouts of weights and gradients."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Began(channels=16, size=32, latent=8)
+    generator = Generator(network, LatentLaw("uniform", (8,)))
+    operator = BicubicDownsample((3, 32, 32), scale=2)
+    rng = torch.Generator().manual_seed(0)
+    y = operator(torch.rand(1, 3, 32, 32, generator=rng))
+    found = iagan.reconstruct(
+        iagan.Observation(y, operator), generator, "iagan", effort="paper", csgm_steps=0, steps=20
+    )
+    z = LatentLaw("uniform", (8,)).sample(1, torch.Generator().manual_seed(0)).requires_grad_()
+    theta = {name: value.clone().requires_grad_() for name, value in generator.parameters().items()}
+    adam = torch.optim.Adam([z, *theta.values()], lr=1e-4)
+    trace = []
+    for _ in range(21):
+        objective = (operator(generator.synthesize(theta, z)) - y).square().sum()
+        trace.append(objective.item())
+        adam.zero_grad()
+        objective.backward()
+        adam.step()
+    torch.testing.assert_close(found.trace[0, 1:], torch.tensor(trace), rtol=1e-4, atol=0)

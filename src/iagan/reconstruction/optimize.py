@@ -88,7 +88,7 @@ class BatchedAdam:
             for rate, names in self.groups.items():
                 adam(
                     [rows[name][row] for name in names],
-                    [gradients[name][row] for name in names],
+                    [_laid_out_as(rows[name][row], gradients[name][row]) for name in names],
                     [self.mean[name][row] for name in names],
                     [self.square[name][row] for name in names],
                     [],
@@ -311,6 +311,16 @@ def _pick(found: Minimum, rows: Tensor) -> Minimum:
 
 def _lengthened(trace: Tensor, length: int) -> Tensor:
     return torch.cat([trace, trace[:, -1:].expand(-1, length - trace.shape[1])], 1)
+
+
+def _laid_out_as(variable: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the variable's memory layout: the fused kernel pairs entries by address.
+
+    A convolution may give a contiguous gradient to channels-last weights.
+    """
+    if gradient.stride() == variable.stride():
+        return gradient
+    return torch.empty_like(variable).copy_(gradient)
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
