@@ -12,6 +12,7 @@ from iagan.experiments.run import Plan, simulate, truth_of
 from iagan.generators import Generator
 from iagan.observation import Observation
 from iagan.reconstruction import reconstruct
+from iagan.reconstruction.csgm import row_steps
 
 PROBE = 3
 """Steps that are timed of each phase."""
@@ -36,8 +37,8 @@ def estimate_seconds(
             used = set().union(*(_phases(each) for _, _, each in plan.tasks()))
             pace = {phase: _pace(phase, observation, generator) for phase in used}
         for phase in _phases(methods):
-            steps = plan.iterations(phase, setting, generator)
-            each = plan.restarts * steps["csgm_steps"] if phase == "csgm" else steps["steps"]
+            settings = plan.resolved(phase, setting, generator)
+            each = row_steps(settings) if phase == "csgm" else settings.steps
             counts[phase] += each * len(waiting)
     return {phase: count * pace[phase] for phase, count in counts.items() if count}
 

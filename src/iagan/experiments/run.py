@@ -21,6 +21,7 @@ from iagan.observation import Observation, observe
 from iagan.operators import LinearOperator
 from iagan.reconstruction import Reconstruction, reconstruct_all
 from iagan.reconstruction.presets import EFFORTS
+from iagan.reconstruction.result import Settings
 from iagan.reconstruction.task import ProgressCallback
 from iagan.types import Image
 
@@ -53,7 +54,7 @@ class Plan:
     settings: tuple[str, ...] | None = None
     effort: str = "paper"
     steps_scale: float = 1.0
-    restarts: int = 1
+    restarts: int | None = None
     seed: int = 0
     lpips_net: str = "alex"
     save_images: bool = False
@@ -99,14 +100,16 @@ class Plan:
         done = {(r["method"], r["image"]) for r in records if r["setting"] == setting.key}
         return [path for path in self.images if any((m, path.name) not in done for m in methods)]
 
-    def iterations(self, method: str, setting: Setting, generator: Generator) -> dict[str, int]:
-        """Of CSGM, and of IAGAN or DIP."""
+    def resolved(self, method: str, setting: Setting, generator: Generator) -> Settings:
+        """The effort's settings of a method, with this plan's restarts and share of iterations."""
         operator = setting.build(generator.image_shape)
         settings = EFFORTS[self.effort](method, operator, setting.noise_255 / 255, generator)
-        return {
-            name: max(1, round(self.steps_scale * getattr(settings, name)))
-            for name in ("csgm_steps", "steps")
-        }
+        return dc.replace(
+            settings,
+            csgm_steps=max(1, round(self.steps_scale * settings.csgm_steps)),
+            steps=max(1, round(self.steps_scale * settings.steps)),
+            restarts=settings.restarts if self.restarts is None else self.restarts,
+        )
 
 
 def readable(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
@@ -166,17 +169,17 @@ class _Work:
         for group in _groups(self.methods):
             if all((method, path.name) in done for method in group for path in paths):
                 continue  # what DIP lacks need not wait for the others again
-            steps = self.plan.iterations(group[-1], self.setting, self.generator)
+            settings = self.plan.resolved(group[-1], self.setting, self.generator)
             for result in reconstruct_all(
                 observation,
                 self.generator,
                 group,
                 effort=self.plan.effort,
-                restarts=self.plan.restarts,
+                restarts=settings.restarts,
                 seed=seeds(self.plan, self.setting, paths),
                 on_progress=self.on_progress,
-                csgm_steps=steps["csgm_steps"],
-                steps=steps["steps"],
+                csgm_steps=settings.csgm_steps,
+                steps=settings.steps,
             ):
                 method = result.settings.method
                 self._save(paths, result.image, method)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses as dc
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch.func import vmap
 
 from iagan.generators import Generator
 from iagan.reconstruction.optimize import Rows, Rules
-from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
+from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 from iagan.types import Image
 
 THETA = "theta."
@@ -19,16 +18,11 @@ THETA = "theta."
 
 
 def adapt(task: Task, before: Estimate | None) -> Estimate:
-    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from CSGM's z and the pretrained θ.
-
-    θ are the weights that `settings.adapted` names; the others stay as they are.
-    """
+    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from CSGM's z and the pretrained θ."""
     assert before is not None and before.latent is not None
     settings, generator = task.settings, task.prior
     theta = {
-        THETA + name: repeat(value, task.count)
-        for name, value in generator.parameters().items()
-        if settings.adapted is None or name.startswith(settings.adapted)
+        THETA + name: repeat(value, task.count) for name, value in generator.parameters().items()
     }
     rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
 
@@ -39,13 +33,7 @@ def adapt(task: Task, before: Estimate | None) -> Estimate:
     rules = Rules(settings.steps, rates, goal=task.goal(), project=task.projection())
     start = {"z": before.latent, **theta}
     found = minimize_in_batches(task, "iagan", objective, start, rules)
-    after = pick_rows(found, torch.arange(task.count))
-    return dc.replace(
-        after,
-        trace=torch.cat([before.trace, after.trace], 1),
-        steps=before.steps + after.steps,
-        recoveries=before.recoveries + after.recoveries,
-    )
+    return Estimate.of(found).after(before)
 
 
 def repeat(value: Tensor, count: int) -> Tensor:

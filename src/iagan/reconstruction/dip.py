@@ -8,7 +8,7 @@ from torch import Tensor
 from iagan.generators import Generator, LatentLaw, SkipNet
 from iagan.reconstruction.adapt import THETA, synthesize_each, weights_of
 from iagan.reconstruction.optimize import Rows, Rules
-from iagan.reconstruction.task import Estimate, Task, minimize_in_batches, pick_rows
+from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 
 INPUT_CHANNELS = 32
 SCALES = 5
@@ -40,7 +40,7 @@ def dip(task: Task, before: Estimate | None = None) -> Estimate:
         return task.misfit(x, rows), x
 
     found = minimize_in_batches(task, "dip", objective, theta, Rules(settings.steps, rates))
-    return pick_rows(found, torch.arange(task.count))
+    return Estimate.of(found)
 
 
 def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:

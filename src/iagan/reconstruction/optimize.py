@@ -127,6 +127,8 @@ class Rules:
     - `rates`: Adam's rate of every variable; None: L-BFGS, which chooses its own.
     - `schedule`: step → what the rates are multiplied by.
     - `goal`: an objective per row; the first iterate at or below it is the row's last.
+    - `plateau`: a row ends where LEAVE_EVERY steps lowered its smallest objective by no more than
+      this share.
     - `project`: changes the variables in place after every step: projected gradient descent.
     """
 
@@ -134,6 +136,7 @@ class Rules:
     rates: Mapping[str, float] | None
     schedule: Callable[[int], float] = lambda step: 1.0
     goal: Tensor | None = None
+    plateau: float = 0.0
     project: Projection | None = None
 
 
@@ -193,6 +196,7 @@ class _Batch:
         if rules.goal is not None:
             self.goal.copy_(rules.goal)
         self.best = _Best(self.current)
+        self.last_look = torch.full_like(self.goal, torch.inf)
         self.trace: list[Tensor] = []
         self.gone: list[tuple[Tensor, Minimum]] = []
 
@@ -220,9 +224,14 @@ class _Batch:
             self.rules.project(self.current)
 
     def let_go(self) -> bool:
-        """Rows that reached their goal leave; whether none is left."""
-        if self.rules.goal is None:
+        """Rows that reached their goal, or gain no more, leave; whether none is left."""
+        if self.rules.goal is None and not self.rules.plateau:
             return False
+        if self.rules.plateau:
+            least = (1 - self.rules.plateau) * self.last_look
+            stalled = self.last_look.isfinite() & (self.best.value >= least)
+            self.goal = torch.where(stalled, torch.inf, self.goal)
+            self.last_look = self.best.value.clone()
         working = self.best.value > self.goal
         if bool(working.all()):
             return False
@@ -231,7 +240,7 @@ class _Batch:
         keep = working.cpu()
         self.rows, self.places = self.rows[keep], self.places[keep]
         self.current = {name: value[working] for name, value in self.current.items()}
-        self.goal = self.goal[working]
+        self.goal, self.last_look = self.goal[working], self.last_look[working]
         self.trace = [value[working] for value in self.trace]
         self.optimizer.select(working)
         self.best.select(working)

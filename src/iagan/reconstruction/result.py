@@ -20,11 +20,16 @@ class Settings:
     - `method`: its name.
     - `csgm_optimizer`: what minimises over z alone (eq. 2): `"adam"` or `"lbfgs"`.
     - `csgm_steps`: its iterations, an evaluation each. `csgm_rate`: Adam's rate there.
+    - `csgm_plateau`: a start ends where ten iterations lowered the objective by no more than this
+      share.
     - `steps`: iterations of the image-adaptive phase (eq. 3), or of DIP.
     - `stop_at_noise`: end that phase, image by image, where the residual is the noise's.
     - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
-    - `adapted`: beginnings of the names of the weights that this phase changes; None: all.
     - `restarts`: random starts of z; the one of smallest objective goes on.
+    - `race_steps`: of CSGM's iterations, those after which the worse half of an image's starts is
+      given up, and again after as many more, until one is left; None: all starts run to the end.
+    - `latent_pull`: of CSGM, how strongly the law of a normal z holds it back
+      (`iagan.reconstruction.csgm.improbability`); 0: not at all, as in the paper.
     - `seed`: one number, or one for every image. A number alone stands for every image, so that
       an image's result does not depend on the batch it came in.
     - `bounded_latent`: z is put back to where its law has its mass after every step
@@ -36,12 +41,14 @@ class Settings:
     csgm_optimizer: str = "adam"
     csgm_steps: int = 1600
     csgm_rate: float = 0.1
+    csgm_plateau: float = 0.0
     steps: int = 500
     stop_at_noise: bool = False
     latent_rate: float = 1e-4
     weight_rate: float = 1e-4
-    adapted: tuple[str, ...] | None = None
     restarts: int = 1
+    race_steps: int | None = None
+    latent_pull: float = 0.0
     seed: int | tuple[int, ...] = 0
     bounded_latent: bool = False
     input_noise: float = 0.0

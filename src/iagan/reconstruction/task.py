@@ -38,7 +38,7 @@ class Progress:
     """Where a long run is.
 
     **Arguments:**
-    - `phase`: `"csgm"`, `"iagan"` or `"dip"`.
+    - `phase`: `"csgm"`, `"iagan"` or `"dip"`; where starts are raced, `"csgm 1/3"` and so on.
     - `done`, `total`: evaluations of that phase.
     - `objective`: $\\|y - A x\\|^2$ of the rows at work. On the device: reading it waits.
     """
@@ -125,6 +125,31 @@ class Estimate:
         none = torch.zeros(count, dtype=torch.int64, device=image.device)
         return Estimate(image, None, image.new_empty(count, 0), none, none)
 
+    @staticmethod
+    def of(found: Minimum) -> Estimate:
+        """All rows of a minimum."""
+        latent = found.variables.get("z")
+        return Estimate(found.image, latent, found.trace, found.steps, found.recoveries)
+
+    def pick(self, rows: Tensor) -> Estimate:
+        """The rows of an index."""
+        return Estimate(
+            self.image[rows],
+            None if self.latent is None else self.latent[rows],
+            self.trace[rows],
+            self.steps[rows],
+            self.recoveries[rows],
+        )
+
+    def after(self, before: Estimate) -> Estimate:
+        """This one, which went on from `before`, with what was done for both."""
+        return dc.replace(
+            self,
+            trace=torch.cat([before.trace, self.trace], 1),
+            steps=before.steps + self.steps,
+            recoveries=before.recoveries + self.recoveries,
+        )
+
 
 Stage: TypeAlias = Callable[[Task, "Estimate | None"], Estimate]
 """A phase: the task and what came before → an estimate."""
@@ -203,11 +228,3 @@ def _reporter(task: Task, phase: str, before: int, total: int) -> StepCallback |
     if tell is None:
         return None
     return lambda step, objective: tell(Progress(phase, before + step + 1, total, objective))
-
-
-def pick_rows(found: Minimum, rows: Tensor) -> Estimate:
-    """The chosen rows as an estimate."""
-    latent = found.variables["z"][rows] if "z" in found.variables else None
-    return Estimate(
-        found.image[rows], latent, found.trace[rows], found.steps[rows], found.recoveries[rows]
-    )
