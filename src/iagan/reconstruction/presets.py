@@ -82,11 +82,10 @@ PLATEAU = 1e-3
 """Of a fast CSGM's objective: less of it gained in ten iterations ends a start."""
 RACE_STEPS = 15
 """Iterations after which a fast CSGM gives up the worse half of an image's starts."""
-INDEPENDENT = 800
+INDEPENDENT = 400
 """How many independent numbers y - A G(z) is worth to a fast CSGM, however long y is: what a
-generator cannot make is wrong in whole regions. Found on twelve images held out of the training of
-`faces`, for ×4, Fourier 0.3 and a 9×9 blur; shorter y are worth their length (Gaussian, m/n 0.02
-and 0.05)."""
+generator cannot make is wrong in whole regions. Found on images held out of the training of `faces`
+(benchmarks/NOTES.md); shorter y are worth their length."""
 
 
 def fast_settings(
