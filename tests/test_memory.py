@@ -5,6 +5,8 @@ import torch
 
 import iagan
 from iagan.errors import SettingError
+from iagan.generators import Began, Pggan
+from iagan.generators.recompute import is_recomputing, recomputing
 from iagan.reconstruction import memory, task
 from toys import images, nonlinear_generator
 
@@ -49,6 +51,53 @@ def test_a_batch_that_is_too_large_is_halved_with_the_same_results(method, monke
     assert "out of memory with 5 rows; going on with 2" in caplog.text
     torch.testing.assert_close(halved.image, whole.image)
     torch.testing.assert_close(halved.trace, whole.trace)
+
+
+@pytest.mark.parametrize("network", [Began(4, 32, 6), Pggan([8, 8, 8, 8, 4, 4], latent=6)])
+def test_layers_computed_twice_give_the_same_and_keep_less(network):
+    """With weights of functional_call: in the backward pass the module has its own again."""
+    size = network(torch.zeros(1, 6, *[1] * (2 * isinstance(network, Pggan)))).shape[-1]
+    shape = (6, 1, 1) if isinstance(network, Pggan) else (6,)
+    generator = iagan.Generator(network, iagan.LatentLaw("normal", shape))
+    theta = {name: 1.1 * value for name, value in generator.parameters().items()}
+    variables = [torch.ones(1, *shape), *theta.values()]
+    for value in variables:
+        value.requires_grad_()
+
+    def misfit():
+        return generator.synthesize(theta, variables[0]).square().sum()
+
+    usual = torch.autograd.grad(misfit(), variables)
+    much = memory.saved_bytes(misfit)
+    with recomputing():
+        again = torch.autograd.grad(misfit(), variables)
+        little = memory.saved_bytes(misfit)
+    for a, b in zip(usual, again, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert little < 0.7 * much, size
+
+
+def test_one_row_that_does_not_fit_goes_on_with_layers_computed_twice(monkeypatch, caplog):
+    """The allocator fails until layers are recomputed; afterwards they are kept again."""
+    torch.manual_seed(0)
+    generator = iagan.Generator(Began(4, 32, 6), iagan.LatentLaw("uniform", (6,)))
+    y = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    observation = iagan.Observation(y, iagan.operators.BicubicDownsample((3, 32, 32), 4))
+    options = {"csgm_steps": 3, "steps": 3, "effort": "paper"}
+    whole = iagan.reconstruct(observation, generator, "iagan", **options)
+    minimize = task.minimize
+
+    def scarce(*others):
+        if not is_recomputing():
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return minimize(*others)
+
+    monkeypatch.setattr(task, "minimize", scarce)
+    thrifty = iagan.reconstruct(observation, generator, "iagan", **options)
+    assert "out of memory with one row; going on with its layers computed twice" in caplog.text
+    assert not is_recomputing()
+    torch.testing.assert_close(thrifty.image, whole.image)
+    torch.testing.assert_close(thrifty.trace, whole.trace)
 
 
 def test_too_little_memory_for_one_image_ends_in_words(monkeypatch):

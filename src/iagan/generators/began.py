@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.generators.enlarge import enlarge_and_convolve
+from iagan.generators.recompute import block
 from iagan.generators.settings import check_choice, check_count
 from iagan.types import Image, Latent
 
@@ -67,5 +68,11 @@ class Began(nn.Module):
         for index, conv in enumerate(self.convs):
             assert isinstance(conv, nn.Conv2d)
             enlarge = index > 0 and index % 2 == 0
-            x = F.elu(enlarge_and_convolve(x, conv.weight, conv.bias) if enlarge else conv(x))
+            x = block(_layer(conv.weight, conv.bias, enlarge), x)
         return _OUTPUTS[self._output](self.rgb(x))
+
+
+def _layer(weight: Tensor, bias: Tensor | None, enlarge: bool) -> Callable[[Tensor], Tensor]:
+    if enlarge:
+        return lambda x: F.elu(enlarge_and_convolve(x, weight, bias))
+    return lambda x: F.elu(F.conv2d(x, weight, bias, padding=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from iagan.errors import SettingError
 from iagan.generators.enlarge import enlarge_and_convolve
+from iagan.generators.recompute import block
 from iagan.generators.settings import check_choice, check_count
 from iagan.types import Image, Latent
 
@@ -73,10 +74,11 @@ class Pggan(nn.Module):
     def forward(self, z: Latent) -> Image:
         """G(z), in [-1, 1] approximately."""
         x = z
-        for index, block in enumerate(self.blocks):
+        for index, conv in enumerate(self.blocks):
+            assert isinstance(conv, ScaledConv)
             enlarge = index > 0 and index % 2 == 0
-            x = F.leaky_relu(block(pixel_norm(x), enlarge), 0.2)
-        return self.rgb(pixel_norm(x))
+            x = block(_layer(conv.function(enlarge)), x)
+        return self.rgb.function()(pixel_norm(x))
 
 
 class ScaledConv(nn.Module):
@@ -101,12 +103,19 @@ class ScaledConv(nn.Module):
         self.b = nn.Parameter(torch.zeros(outputs, *spread))
         self.padding = padding
 
-    def forward(self, x: Tensor, enlarge: bool = False) -> Tensor:
-        """The convolution of `x`, which is first enlarged ×2 by repeating pixels if `enlarge`."""
+    def function(self, enlarge: bool = False) -> Callable[[Tensor], Tensor]:
+        """The convolution as a function that holds the weights; of its argument enlarged ×2 by
+        repeating pixels if `enlarge`.
+        """
+        weight, scale, padding = self.weight, self.scale, self.padding
         b = self.b if self.b.ndim == 3 else self.b[:, None, None]
         if enlarge:
-            return enlarge_and_convolve(x, self.weight) * self.scale + b
-        return F.conv2d(x, self.weight, padding=self.padding) * self.scale + b
+            return lambda x: enlarge_and_convolve(x, weight) * scale + b
+        return lambda x: F.conv2d(x, weight, padding=padding) * scale + b
+
+
+def _layer(convolve: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: F.leaky_relu(convolve(pixel_norm(x)), 0.2)
 
 
 def pixel_norm(x: Tensor) -> Tensor:

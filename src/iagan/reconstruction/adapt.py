@@ -55,7 +55,8 @@ def synthesize_each(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> I
 
     **Shapes:** of every weight and of z as many as images, each as the generator has it.
     """
-    return (one_by_one if z[0].device.type == "cpu" else all_together)(generator, theta, z)
+    alone = len(z) == 1 or z[0].device.type == "cpu"
+    return (one_by_one if alone else all_together)(generator, theta, z)
 
 
 def one_by_one(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.generators import Generator
+from iagan.generators.recompute import is_recomputing, recomputing
 from iagan.observation import Observation
 from iagan.reconstruction.memory import is_out_of_memory, rows_that_fit
 from iagan.reconstruction.optimize import (
@@ -160,7 +162,8 @@ def minimize_in_batches(
 ) -> Minimum:
     """`minimize`, at most `task.batch_size` rows at a time; of the variables only z is returned.
 
-    A batch for which the memory does not suffice is halved: the results are the same.
+    A batch for which the memory does not suffice is halved, and one of a single row keeps less of
+    the published networks' layers: the results are the same.
 
     **Raises:** `SettingError` when the memory does not suffice for a single row.
     """
@@ -168,21 +171,22 @@ def minimize_in_batches(
     size = task.batch_size or _batch_that_fits(objective, start)
     found: list[Minimum] = []
     done = 0
-    while done < count:
-        rows = torch.arange(done, min(done + size, count))
-        batches = len(found) + -(-(count - done) // size)
-        each = rules.steps + 1
-        report = _reporter(task, phase, len(found) * each, batches * each)
-        goal = None if rules.goal is None else rules.goal[done : done + size]
-        minimum = _minimize_if_it_fits(
-            objective, _rows(start, rows), dc.replace(rules, goal=goal), rows, report
-        )
-        if minimum is None:
-            size = _halved(len(rows), phase)
-            continue
-        kept = {name: value for name, value in minimum.variables.items() if name == "z"}
-        found.append(dc.replace(minimum, variables=kept))
-        done += len(rows)
+    with ExitStack() as thrift:
+        while done < count:
+            rows = torch.arange(done, min(done + size, count))
+            batches = len(found) + -(-(count - done) // size)
+            each = rules.steps + 1
+            report = _reporter(task, phase, len(found) * each, batches * each)
+            goal = None if rules.goal is None else rules.goal[done : done + size]
+            minimum = _minimize_if_it_fits(
+                objective, _rows(start, rows), dc.replace(rules, goal=goal), rows, report
+            )
+            if minimum is None:
+                size = _save_memory(len(rows), phase, thrift)
+                continue
+            kept = {name: value for name, value in minimum.variables.items() if name == "z"}
+            found.append(dc.replace(minimum, variables=kept))
+            done += len(rows)
     return join(found)
 
 
@@ -211,16 +215,21 @@ def _minimize_if_it_fits(objective: Objective, *rest: Any) -> Minimum | None:
         return None
 
 
-def _halved(size: int, phase: str) -> int:
-    if size == 1:
+def _save_memory(size: int, phase: str, thrift: ExitStack) -> int:
+    """Half as many rows; for a single one, from now on, layers computed twice instead of kept."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if size > 1:
+        logger.warning(f"{phase}: out of memory with {size} rows; going on with {size // 2}.")
+        return size // 2
+    if is_recomputing():
         raise SettingError(
             f"{phase} wants memory for one image at least; there is less. Take a smaller prior or "
             "another device."
         )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    logger.warning(f"{phase}: out of memory with {size} rows; going on with {size // 2}.")
-    return size // 2
+    logger.warning(f"{phase}: out of memory with one row; going on with its layers computed twice.")
+    thrift.enter_context(recomputing())
+    return 1
 
 
 def _reporter(task: Task, phase: str, before: int, total: int) -> StepCallback | None:
