@@ -13,6 +13,7 @@ from iagan.files import write_atomically
 
 BENCHMARKS = {
     "speed": "the same iterations: seconds a step against a plain loop and deepinv",
+    "quality": "the time until PSNR and LPIPS are the reference's at its end; resumes",
     "growth": "cost against images, starts, resolution and measurements",
     "gaussian": "Gaussian sensing against the time of reading A",
     "memory": "peak memory of PGGAN-1024",

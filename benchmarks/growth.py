@@ -60,7 +60,13 @@ def _work(
     operator = Gaussian.from_ratio(shape, ratio, 0) if ratio else BicubicDownsample(shape, scale=4)
     observation = iagan.observe(generator(z), operator)
     return lambda: iagan.reconstruct(
-        observation, generator, "csgm", csgm_steps=args.steps, restarts=restarts, batch_size=16
+        observation,
+        generator,
+        "csgm",
+        csgm_steps=args.steps,
+        restarts=restarts,
+        batch_size=16,
+        effort="paper",
     )
 
 

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
     def ours(**steps: int) -> Callable[[], object]:
         method = "iagan" if steps["steps"] else "csgm"
-        return lambda: iagan.reconstruct(many, generator, method, restarts=1, **steps)
+        return lambda: iagan.reconstruct(many, generator, method, effort="paper", **steps)
 
     taken = facts.interleaved(
         {

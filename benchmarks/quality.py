@@ -1,0 +1,132 @@
+"""Time to quality: the reference to its end against `iagan.reconstruct` as it is by default.
+
+Every image and task is one record, written as soon as it is known: a run that was stopped goes on.
+The two take turns, image by image, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import iagan
+from benchmarks.reference import PlainLoop
+from iagan import measure
+from iagan.experiments.paper import Setting
+from iagan.experiments.records import RunFolder
+from iagan.experiments.run import Plan, readable, simulate, truth_of
+from iagan.generators import Generator
+from iagan.images import find_images
+from iagan.observation import Observation
+from iagan.reconstruction.presets import paper_settings
+from iagan.types import Image
+
+TASKS = {"table2": "sr-4", "table1": "fourier-0.3-noise10", "table4": "deblur-u9-noise10"}
+"""×4, Fourier 0.3 with noise, 9×9 blur: experiment and key of the setting."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--prior", default="faces", help="a BEGAN")
+    parser.add_argument("--images", required=True, help="a folder of photographs")
+    parser.add_argument("--count", type=int, default=20, help="of its images (default: 20)")
+    parser.add_argument("--restarts", type=int, default=5, help="of the reference (default: 5)")
+    parser.add_argument("--steps-scale", type=float, default=1.0, help="of the reference's steps")
+    parser.add_argument("--lpips", default="alex", help="backbone (default: alex)")
+    parser.add_argument("--run", default="bench-out/quality", help="folder of the records")
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Do what is not done yet; print the table."""
+    compared = ("prior", "restarts", "steps_scale", "lpips", "threads")
+    settings = vars(args) | {"threads": torch.get_num_threads()}
+    folder = RunFolder(Path(args.run), settings, compared)
+    generator = iagan.load_prior(args.prior)
+    good, _ = readable(find_images([Path(args.images)])[: args.count])
+    for name, key in TASKS.items():
+        plan = Plan((name,), tuple(good), settings=(key,))
+        for _, setting, _ in plan.tasks():
+            _task(args, plan, setting, generator, folder)
+    return _report(folder.records(), len(good))
+
+
+def _task(
+    args: argparse.Namespace, plan: Plan, setting: Setting, generator: Generator, folder: RunFolder
+) -> None:
+    operator = setting.build(generator.image_shape)
+    done = {(r["image"], r["who"]) for r in folder.records() if r["task"] == setting.key}
+    works = {"reference": _reference, "ours": _ours}
+    for path in plan.images:
+        truth = truth_of(path, setting, generator)
+        observation = simulate(plan, setting, operator, truth, [path])
+        for who, work in works.items():
+            if (path.name, who) in done:
+                continue
+            begun = time.perf_counter()
+            image = work(args, generator, observation)
+            seconds = time.perf_counter() - begun
+            head = {"task": setting.key, "image": path.name, "who": who, "seconds": seconds}
+            folder.append(head | _scores(args, image, truth, observation))
+            print(json.dumps(head), flush=True)
+
+
+def _reference(args: argparse.Namespace, generator: Generator, observation: Observation) -> Image:
+    noise = observation.noise_std
+    settings = paper_settings("iagan", observation.operator, noise, generator)
+    loop = PlainLoop(generator, observation)
+    loop.csgm(math.ceil(args.steps_scale * settings.csgm_steps), args.restarts)
+    return loop.iagan(math.ceil(args.steps_scale * settings.steps), settings.weight_rate).image
+
+
+def _ours(args: argparse.Namespace, generator: Generator, observation: Observation) -> Image:
+    return iagan.reconstruct(observation, generator, "iagan").image
+
+
+def _scores(
+    args: argparse.Namespace, image: Image, truth: Image, observation: Observation
+) -> dict[str, float]:
+    gap = observation.operator(image) - observation.y
+    image = image.detach().clamp(0, 1)
+    return {
+        "objective": float(gap.abs().square().sum()),
+        "mse": float((image - truth).square().mean()),
+        "lpips": float(measure.lpips(image, truth, net=args.lpips)[0]),
+    }
+
+
+def _report(records: list[dict[str, Any]], count: int) -> dict[str, object]:
+    print("\n| task | | N | s an image | PSNR dB | LPIPS | objective | × reference's time |")
+    print("|" + "---|" * 8)
+    found: dict[str, object] = {}
+    for task in TASKS.values():
+        of = {
+            who: [r for r in records if r["task"] == task and r["who"] == who]
+            for who in ("reference", "ours")
+        }
+        paired = min(len(rows) for rows in of.values())
+        if not paired:
+            continue
+        means = {who: _means(rows[:paired]) for who, rows in of.items()}
+        for who, m in means.items():
+            ratio = means["reference"]["seconds"] / m["seconds"]
+            print(
+                f"| {task} | {who} | {paired} of {count} | {m['seconds']:.1f} | {m['psnr']:.2f} | "
+                f"{m['lpips']:.3f} | {m['objective']:.3g} | {ratio:.1f} |"
+            )
+        found[task] = means
+    return found
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    found = {
+        name: statistics.mean(row[name] for row in rows)
+        for name in ("seconds", "mse", "lpips", "objective")
+    }
+    return found | {"psnr": -10 * math.log10(found["mse"])}
