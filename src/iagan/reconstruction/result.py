@@ -65,7 +65,7 @@ class Reconstruction:
     - `relative_residual`: the same over $\|y\|$.
     - `noise_floor`: $\sigma\sqrt{m}$, what the residual of the truth would be, about.
     - `trace`: `(b, evaluations)`, the objective $\|y - A G_\theta(z)\|^2$ at every iterate of the
-      kept start, phases one after another.
+      kept start, phases one after another; in CSGM times what `settings.latent_pull` asks for.
     - `iterations`: taken for each image, all phases together.
     - `seconds`: wall-clock time of the batch.
     - `settings`: as resolved.
