@@ -59,7 +59,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--csgm-steps", type=int, metavar="N", help="iterations of CSGM")
     group.add_argument("--steps", type=int, metavar="N", help="iterations of IAGAN or DIP")
     group.add_argument(
-        "--restarts", type=int, metavar="K", help="random starts of z (default: of the effort)"
+        "--restarts", type=int, metavar="K", default=1, help="random starts of z (default: 1)"
     )
     group.add_argument(
         "--bounded-latent",

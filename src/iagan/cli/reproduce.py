@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--effort", choices=("paper", "fast"), default="paper", help="iterations (default: paper)"
     )
     parser.add_argument("--steps-scale", type=float, default=1.0, metavar="F", help="a quick look")
-    parser.add_argument(
-        "--restarts", type=int, metavar="K", help="starts of z (default: of the effort; paper: 1)"
-    )
+    parser.add_argument("--restarts", type=int, default=1, metavar="K")
     parser.add_argument("--save-images", action="store_true", help="and draw figures of them")
     parser.add_argument("--lpips", choices=options.LPIPS_NETS, default="alex")
     options.add_prior(parser)
@@ -127,22 +125,17 @@ def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dic
     import platform
     from importlib.metadata import version
 
-    names = ("prior", "effort", "steps_scale", "seed", "lpips", "device")
+    names = ("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "device")
     packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
-    resolved = {
-        setting.key: {method: plan.resolved(method, setting, generator) for method in methods}
-        for _, setting, methods in plan.tasks()
-    }
-    iterations = {
-        key: {
+    iterations: dict[str, dict[str, dict[str, int]]] = {}
+    for _, setting, methods in plan.tasks():
+        of = {method: plan.resolved(method, setting, generator) for method in methods}
+        iterations[setting.key] = {
             method: {"csgm_steps": each.csgm_steps, "steps": each.steps}
-            for method, each in of_method.items()
+            for method, each in of.items()
         }
-        for key, of_method in resolved.items()
-    }
     return {name: getattr(args, name) for name in names} | {
         "prior_sha256": _sha256(args.prior),
-        "restarts": max(each.restarts for of in resolved.values() for each in of.values()),
         "iterations": iterations,
         "versions": {package: version(package) for package in packages},
         "python": platform.python_version(),

@@ -54,7 +54,7 @@ class Plan:
     settings: tuple[str, ...] | None = None
     effort: str = "paper"
     steps_scale: float = 1.0
-    restarts: int | None = None
+    restarts: int = 1
     seed: int = 0
     lpips_net: str = "alex"
     save_images: bool = False
@@ -108,7 +108,7 @@ class Plan:
             settings,
             csgm_steps=max(1, round(self.steps_scale * settings.csgm_steps)),
             steps=max(1, round(self.steps_scale * settings.steps)),
-            restarts=settings.restarts if self.restarts is None else self.restarts,
+            restarts=self.restarts,
         )
 
 

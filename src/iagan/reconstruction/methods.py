@@ -81,7 +81,7 @@ def reconstruct_all(
     effort: str = "fast",
     csgm_steps: int | None = None,
     steps: int | None = None,
-    restarts: int | None = None,
+    restarts: int = 1,
     bounded_latent: bool = False,
     seed: int | Sequence[int] = 0,
     batch_size: int | None = None,
@@ -94,8 +94,8 @@ def reconstruct_all(
       `iagan.reconstruction.presets`).
     - `csgm_steps`, `steps`: iterations of CSGM, and of the image-adaptive phase or DIP, at least 0;
       those of `effort` where not given.
-    - `restarts`: random starts of z an image, at least 1; those of `effort` where not given. The
-      fast effort races them: the worse half is given up again and again.
+    - `restarts`: random starts of z an image, at least 1. The fast effort races them: the worse
+      half is given up again and again.
     - `bounded_latent`: keep z where its law has its mass: in [-1, 1] for a uniform one, within
       √n of 0 for a normal one of n entries. The paper lets it go anywhere, which fits y better.
     - `seed`: an int for all images, or one an image. Nonnegative.
