@@ -57,7 +57,7 @@ class SkipNet(nn.Module):
         self.skip = nn.ModuleList(_layer(width, skip_channels, 1) for width in widths)
         self.up = nn.ModuleList(
             nn.Sequential(
-                nn.InstanceNorm2d(skip_channels + channels, affine=True),
+                _Norm(skip_channels + channels, affine=True),
                 _layer(skip_channels + channels, channels, 3),
                 _layer(channels, channels, 1),
             )
@@ -83,9 +83,18 @@ class SkipNet(nn.Module):
         return torch.sigmoid(self.rgb(x))
 
 
+class _Norm(nn.InstanceNorm2d):
+    """Instance normalisation; of one image the batch's, the same function, which copies nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
 def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect")
-    return nn.Sequential(conv, nn.InstanceNorm2d(outputs, affine=True), nn.LeakyReLU(0.2))
+    return nn.Sequential(conv, _Norm(outputs, affine=True), nn.LeakyReLU(0.2))
 
 
 def _same_size(maps: Sequence[Tensor]) -> list[Tensor]:
