@@ -1,8 +1,16 @@
 """The one loop: it is Adam, it keeps the best iterate of every row, and no row disturbs another."""
 
+import pytest
 import torch
 
+from iagan.reconstruction import optimize
 from iagan.reconstruction.optimize import BatchedAdam, Rules, minimize
+
+
+@pytest.fixture(autouse=True, params=["row by row", "together"])
+def _by_rows(request, monkeypatch):
+    """As on a CPU, and as on a GPU."""
+    monkeypatch.setattr(optimize, "by_rows", lambda device: request.param == "row by row")
 
 
 def _quadratic(target):
@@ -18,13 +26,14 @@ def test_every_row_takes_the_steps_of_torchs_adam():
     rng = torch.Generator().manual_seed(0)
     start = torch.randn(3, 5, generator=rng, dtype=torch.float64)
     target = torch.randn(3, 5, generator=rng, dtype=torch.float64)
+    kind = list if optimize.by_rows(start.device) else torch.Tensor.detach
     current = {"x": start.clone()}
     adam = BatchedAdam(current, {"x": 0.1})
     alone = [row.clone().requires_grad_() for row in start]
     optimizers = [torch.optim.Adam([row], lr=0.1) for row in alone]
     for _ in range(25):
         gradient = 4 * (current["x"] - target) ** 3
-        adam.step({"x": list(current["x"])}, {"x": list(gradient)}, torch.zeros(3))
+        adam.step({"x": kind(current["x"])}, {"x": kind(gradient)}, torch.zeros(3))
         for row, goal, optimizer in zip(alone, target, optimizers, strict=True):
             optimizer.zero_grad()
             (row - goal).pow(4).sum().backward()

@@ -17,7 +17,7 @@ from iagan.operators import (
     SubsampledFourier,
     UniformBlur,
 )
-from iagan.reconstruction import adapt
+from iagan.reconstruction import adapt, optimize
 from iagan.reconstruction.csgm import heats, row_steps
 from iagan.reconstruction.presets import fast_settings, paper_settings
 from toys import SHAPE, images, linear_generator, nonlinear_generator
@@ -344,6 +344,25 @@ def test_batches_that_end_at_different_times_are_one_result():
     assert together.iterations[0] < together.iterations[1]
     assert together.trace.shape == apart.trace.shape
     torch.testing.assert_close(together.trace, apart.trace, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["iagan", "dip"])
+@pytest.mark.parametrize("effort", ["fast", "paper"])
+def test_what_a_gpu_does_with_whole_batches_gives_the_same(method, effort, monkeypatch):
+    generator, observation = nonlinear_generator(), observe(3)
+
+    def run():
+        steps = {"csgm_steps": 30, "steps": 20, "effort": effort}
+        return iagan.reconstruct(observation, generator, method, restarts=2, **steps)
+
+    by_rows = run()
+    monkeypatch.setattr(optimize, "by_rows", lambda device: False)
+    batched, calls = adapt.all_together, []
+    monkeypatch.setattr(adapt, "all_together", lambda *a: (calls.append(1), batched(*a))[1])
+    together = run()
+    assert len(calls) == 21
+    torch.testing.assert_close(together.trace, by_rows.trace, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(together.image, by_rows.image, rtol=1e-4, atol=1e-5)
 
 
 def test_a_normal_law_holds_z_back_in_the_fast_effort_alone():

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from iagan.generators import Generator
-from iagan.reconstruction.optimize import Rows, Rules
+from iagan.reconstruction.optimize import Rows, Rules, together
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 from iagan.types import Image
 
@@ -41,7 +41,7 @@ def repeat(value: Tensor, count: int) -> Tensor:
     return value.expand(count, *value.shape)
 
 
-def weights_of(variables: Rows) -> dict[str, Sequence[Tensor]]:
+def weights_of(variables: Rows) -> Rows:
     """The weights among the variables, by the names that the network knows."""
     return {
         name.removeprefix(THETA): value
@@ -50,16 +50,16 @@ def weights_of(variables: Rows) -> dict[str, Sequence[Tensor]]:
     }
 
 
-def synthesize_each(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
+def synthesize_each(generator: Generator, theta: Rows, z: Tensor | Sequence[Tensor]) -> Image:
     r"""$G_{\theta_i}(z_i)$ with weights of its own for every image.
 
     **Shapes:** of every weight and of z as many as images, each as the generator has it.
     """
-    alone = len(z) == 1 or z[0].device.type == "cpu"
+    alone = len(z) == 1 or not all(isinstance(value, Tensor) for value in theta.values())
     return (one_by_one if alone else all_together)(generator, theta, z)
 
 
-def one_by_one(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
+def one_by_one(generator: Generator, theta: Rows, z: Tensor | Sequence[Tensor]) -> Image:
     """One call an image: quicker on a CPU, where grouped convolutions are slow."""
     return torch.cat(
         [
@@ -69,12 +69,15 @@ def one_by_one(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
     )
 
 
-def all_together(generator: Generator, theta: Rows, z: Sequence[Tensor]) -> Image:
+def all_together(generator: Generator, theta: Rows, z: Tensor | Sequence[Tensor]) -> Image:
     """One batched call (grouped convolutions): quicker on a GPU.
 
-    The weights are made contiguous: from stacked channels-last weights torch 2.15 computes wrong
-    gradients here (found by the test against `one_by_one`).
+    The weights get the strides of their shape: with those that a side of 1 may have besides, as in
+    channels-last 1×1 filters, torch 2.15 computes wrong gradients on a CPU.
     """
-    dense = {name: torch.stack(list(value)).contiguous() for name, value in theta.items()}
+    dense = {}
+    for name, value in theta.items():
+        whole = together(value)
+        dense[name] = whole.reshape(-1).view(whole.shape)
     each = vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])
-    return each(dense, torch.stack(list(z)))
+    return each(dense, together(z))

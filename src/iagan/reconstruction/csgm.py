@@ -7,7 +7,7 @@ import dataclasses as dc
 import torch
 from torch import Tensor
 
-from iagan.reconstruction.optimize import Minimum, Rows, Rules
+from iagan.reconstruction.optimize import Minimum, Rows, Rules, together
 from iagan.reconstruction.result import Settings
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 from iagan.types import Latent, PerImage
@@ -59,10 +59,10 @@ def csgm(task: Task, before: Estimate | None = None) -> Estimate:
 def _fit(task: Task, phase: str, heat: Heat, latent: Latent) -> Minimum:
     """One heat, from `latent` of `(images · starts, ...)`."""
     settings, generator = task.settings, task.prior
-    image_of_row = torch.arange(task.count).repeat_interleave(heat.starts)
+    image_of_row = torch.arange(task.count, device=latent.device).repeat_interleave(heat.starts)
 
     def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        z = torch.stack(list(variables["z"]))
+        z = together(variables["z"])
         x = generator(z)
         return task.misfit(x, image_of_row[rows]) * improbability(z, settings.latent_pull), x
 

@@ -36,7 +36,7 @@ def dip(task: Task, before: Estimate | None = None) -> Estimate:
             [_noise(task.seeds()[i], step, inputs.shape[1:]) for i in rows.tolist()]
         )
         u = inputs[rows] + settings.input_noise * noise.to(inputs)
-        x = synthesize_each(networks[0], weights_of(variables), list(u))
+        x = synthesize_each(networks[0], weights_of(variables), u)
         return task.misfit(x, rows), x
 
     found = minimize_in_batches(task, "dip", objective, theta, Rules(settings.steps, rates))

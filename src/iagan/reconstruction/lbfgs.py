@@ -48,8 +48,8 @@ class BatchedLbfgs:
     @torch.no_grad()
     def step(
         self,
-        rows: Mapping[str, Sequence[Tensor]],
-        gradients: Mapping[str, Sequence[Tensor]],
+        rows: Mapping[str, Tensor | Sequence[Tensor]],
+        gradients: Mapping[str, Tensor | Sequence[Tensor]],
         value: Tensor,
         factor: float = 1.0,
     ) -> None:
@@ -132,11 +132,11 @@ def _first_length(gradient: Tensor) -> Tensor:
     return 1 / gradient.abs().sum(1).clamp_min(1)
 
 
-def _flat(rows: Mapping[str, Sequence[Tensor]]) -> Tensor:
+def _flat(rows: Mapping[str, Tensor | Sequence[Tensor]]) -> Tensor:
     return torch.cat([torch.stack([row.flatten() for row in value]) for value in rows.values()], 1)
 
 
-def _put(flat: Tensor, rows: Mapping[str, Sequence[Tensor]]) -> None:
+def _put(flat: Tensor, rows: Mapping[str, Tensor | Sequence[Tensor]]) -> None:
     begin = 0
     for value in rows.values():
         size = value[0].numel()

@@ -1,14 +1,16 @@
 """The one loop that runs every method: Adam or L-BFGS over a batch of independent problems.
 
-Every variable has the batch as its first dimension, and so has what the optimizer knows. The
-objective gets the rows of each variable one by one, and Adam moves them one by one: row i of a
-batch goes exactly the way that it would go alone, and no gradient is gathered into a batch.
-A row that has reached its goal leaves the batch. Nothing else in the loop waits for the device.
+Every variable has the batch as its first dimension, and so has what the optimizer knows. On a CPU
+the objective gets the rows of each variable one by one, and Adam moves them one by one: no gradient
+is gathered into a batch. On a GPU, where every call costs, it gets them together. Either way row i
+of a batch goes the way that it would go alone. A row that has reached its goal leaves the batch.
+Nothing else in the loop waits for the device.
 """
 
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -22,8 +24,8 @@ from iagan.types import Image, PerImage
 
 Variables: TypeAlias = Mapping[str, Tensor]
 """`(batch, ...)` by name."""
-Rows: TypeAlias = Mapping[str, Sequence[Tensor]]
-"""The same row by row: `batch` tensors of `(...)` by name."""
+Rows: TypeAlias = Mapping[str, Tensor | Sequence[Tensor]]
+"""The same, or row by row: `batch` tensors of `(...)` by name."""
 
 Objective: TypeAlias = Callable[[Rows, int, Tensor], tuple[Tensor, Tensor]]
 """`(variables, step, rows) → (objective, image)` of those rows; each depends on its row alone."""
@@ -62,10 +64,21 @@ class Minimum:
     recoveries: Int[Tensor, " batch"]
 
 
+def by_rows(device: torch.device) -> bool:
+    """Whether objectives get variables row by row there."""
+    return device.type == "cpu"
+
+
+def together(value: Tensor | Sequence[Tensor]) -> Tensor:
+    """A variable, or a gradient, as `(batch, ...)`."""
+    return value if isinstance(value, Tensor) else torch.stack(list(value))
+
+
 class BatchedAdam:
     """Adam (Kingma and Ba, 2015), with a step count and a rate of its own for every row.
 
-    One call of torch's fused kernel moves all variables of a row that have the same rate.
+    Row by row, one call of torch's fused kernel moves all variables of a row that have the same
+    rate.
     """
 
     def __init__(self, variables: Variables, rates: Mapping[str, float]) -> None:
@@ -81,10 +94,14 @@ class BatchedAdam:
     @torch.no_grad()
     def step(self, rows: Rows, gradients: Rows, value: Tensor, factor: float = 1.0) -> None:
         """Change `rows` in place, at `factor` times the rates; Adam needs no `value`."""
+        if isinstance(next(iter(rows.values())), Tensor):
+            self._step_together(rows, gradients, factor)
+        else:
+            self._step_by_rows(rows, gradients, factor)
+
+    def _step_by_rows(self, rows: Rows, gradients: Rows, factor: float) -> None:
         place = {name: i for i, name in enumerate(rows)}
-        # A GPU keeps the scale to itself: to read it would wait.
-        scales = list(self.scale) if self.scale.is_cuda else self.scale.tolist()
-        for row, scale in enumerate(scales):
+        for row, scale in enumerate(self.scale.tolist()):
             for rate, names in self.groups.items():
                 adam(
                     [rows[name][row] for name in names],
@@ -102,6 +119,20 @@ class BatchedAdam:
                     weight_decay=0.0,
                     lr=scale * (rate * factor),
                 )
+
+    def _step_together(self, rows: Rows, gradients: Rows, factor: float) -> None:
+        self.age += 1
+        for rate, names in self.groups.items():
+            for name in names:
+                variable, gradient = together(rows[name]), together(gradients[name])
+                mean, square = self.mean[name], self.square[name]
+                mean.lerp_(gradient, 1 - BETA1)
+                square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+                age = per_row(self.age[:, 0], mean).to(mean.dtype)
+                size = (square / _gathered(BETA2, age)).sqrt_().add_(EPS)
+                scale = per_row(self.scale, mean).to(mean.dtype)
+                length = scale * (rate * factor) / _gathered(BETA1, age)
+                variable.addcmul_(mean / size, length, value=-1)
 
     def recover(self, variables: Variables, best: Variables, rows: Tensor) -> None:
         """Set `rows` (a mask) to `best`, in place, forget their history and lower their rate."""
@@ -169,13 +200,22 @@ def minimize(
             on_step(step, found)
         if last:
             break
-        every = [row for value in leaves.values() for row in value]
-        gradients = iter(torch.autograd.grad(value_per_row.sum(), every))
-        named = {name: [next(gradients) for _ in value] for name, value in leaves.items()}
-        batch.move(leaves, named, found, bad, step)
+        batch.move(leaves, _gradients(value_per_row, leaves), found, bad, step)
         if step % LEAVE_EVERY == LEAVE_EVERY - 1 and batch.let_go():
             break
     return batch.minimum()
+
+
+def _gradients(value_per_row: Tensor, leaves: Rows) -> Rows:
+    """Of the sum, as `leaves` are."""
+    every: list[Tensor] = []
+    for value in leaves.values():
+        every += [value] if isinstance(value, Tensor) else value
+    found = iter(torch.autograd.grad(value_per_row.sum(), every))
+    return {
+        name: next(found) if isinstance(value, Tensor) else [next(found) for _ in value]
+        for name, value in leaves.items()
+    }
 
 
 class _Batch:
@@ -184,8 +224,8 @@ class _Batch:
     def __init__(self, start: Variables, rules: Rules, rows: Tensor | None) -> None:
         first = next(iter(start.values()))
         self.rules = rules
-        self.rows = torch.arange(len(first)) if rows is None else rows
-        self.places = torch.arange(len(first))
+        self.places = torch.arange(len(first), device=first.device)
+        self.rows = self.places if rows is None else rows.to(first.device)
         self.current = {name: value.detach().clone() for name, value in start.items()}
         self.optimizer = (
             BatchedLbfgs(self.current)
@@ -200,8 +240,10 @@ class _Batch:
         self.trace: list[Tensor] = []
         self.gone: list[tuple[Tensor, Minimum]] = []
 
-    def leaves(self) -> dict[str, list[Tensor]]:
-        """The rows of `current`, in its memory, as leaves of a graph."""
+    def leaves(self) -> Rows:
+        """`current`, or its rows, in its memory, as leaves of a graph."""
+        if not by_rows(self.places.device):
+            return {name: value.detach().requires_grad_() for name, value in self.current.items()}
         return {
             name: [row.detach().requires_grad_() for row in value]
             for name, value in self.current.items()
@@ -218,7 +260,7 @@ class _Batch:
     def move(self, leaves: Rows, gradients: Rows, value: Tensor, bad: Tensor, step: int) -> None:
         """One step of the optimizer, which changes `current` through its rows."""
         self.optimizer.step(leaves, gradients, value, self.rules.schedule(step))
-        if bad.is_cuda or bool(bad.any()):  # to look would wait for a GPU
+        if bad.device.type != "cpu" or bool(bad.any()):  # to look would wait for a GPU
             self.optimizer.recover(self.current, self.best.variables, bad)
         if self.rules.project is not None:
             self.rules.project(self.current)
@@ -236,9 +278,8 @@ class _Batch:
         if bool(working.all()):
             return False
         everything = self._minimum()
-        self.gone.append((self.places[~working.cpu()], _pick(everything, ~working)))
-        keep = working.cpu()
-        self.rows, self.places = self.rows[keep], self.places[keep]
+        self.gone.append((self.places[~working], _pick(everything, ~working)))
+        self.rows, self.places = self.rows[working], self.places[working]
         self.current = {name: value[working] for name, value in self.current.items()}
         self.goal, self.last_look = self.goal[working], self.last_look[working]
         self.trace = [value[working] for value in self.trace]
@@ -307,7 +348,6 @@ def join(parts: list[Minimum]) -> Minimum:
 
 def _pick(found: Minimum, rows: Tensor) -> Minimum:
     """The rows of an index or mask."""
-    rows = rows.to(found.objective.device)
     return Minimum(
         {name: value[rows] for name, value in found.variables.items()},
         found.image[rows],
@@ -320,6 +360,11 @@ def _pick(found: Minimum, rows: Tensor) -> Minimum:
 
 def _lengthened(trace: Tensor, length: int) -> Tensor:
     return torch.cat([trace, trace[:, -1:].expand(-1, length - trace.shape[1])], 1)
+
+
+def _gathered(beta: float, age: Tensor) -> Tensor:
+    """1 - β^age: the weights that a mean of `age` terms has gathered; exact for a young one too."""
+    return -torch.expm1(age * math.log(beta))
 
 
 def _laid_out_as(variable: Tensor, gradient: Tensor) -> Tensor:
