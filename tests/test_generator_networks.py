@@ -1,13 +1,16 @@
 """The networks against their definitions, written out a second time."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from iagan.errors import SettingError, ShapeError
-from iagan.generators import Began, Pggan, SkipNet
+from iagan.generators import Began, Generator, LatentLaw, Pggan, SkipNet
 from iagan.generators.enlarge import enlarge_and_convolve
+from iagan.reconstruction.adapt import all_together, one_by_one
 
 
 def test_the_default_pggan_has_the_published_size():
@@ -158,6 +161,53 @@ def test_networks_run_with_weights_of_their_own_for_every_image(make, shape):
         torch.testing.assert_close(together[i], image(theta, inputs[i]))
         alone = grad(energy)(theta, inputs[i])
         torch.testing.assert_close({name: value[i] for name, value in slopes.items()}, alone)
+
+
+@pytest.mark.parametrize("way", [one_by_one, all_together])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: SkipNet(4, 3, 6, scales=3), (4, 16, 16)),
+        (lambda: Pggan((6, 6, 4, 4), 5), (5, 1, 1)),
+        (lambda: Began(4, 32, 5), (5,)),
+    ],
+    ids=["skip", "pggan", "began"],
+)
+def test_gradients_of_all_weights_are_finite_differences(make, shape, way):
+    """In the memory layout of a generator: kernels of torch 2.15 are wrong in some layouts."""
+    torch.manual_seed(0)
+    generator = Generator(make().double(), LatentLaw("normal", shape))
+    z = torch.randn(2, *shape, dtype=torch.float64)
+    theta = {
+        name: value.expand(2, *value.shape).clone() + 0.1 * torch.randn_like(value)
+        for name, value in generator.parameters().items()
+    }
+    weigh = torch.randn(2, *generator.image_shape, dtype=torch.float64)
+    leaves = {name: value.requires_grad_() for name, value in theta.items()}
+    energy = lambda theta: (way(generator, theta, z) * weigh).sum()  # noqa: E731
+    slopes = torch.autograd.grad(energy(leaves), list(leaves.values()))
+    for (name, value), slope in zip(theta.items(), slopes, strict=True):
+        move = torch.randn_like(value)
+        with torch.no_grad():
+            up = energy({**theta, name: value + 1e-6 * move})
+            down = energy({**theta, name: value - 1e-6 * move})
+        assert math.isclose((slope * move).sum(), (up - down) / 2e-6, rel_tol=1e-4, abs_tol=1e-4)
+
+
+def test_gradients_of_a_batch_are_the_sum_of_those_of_its_images():
+    """Of the network with weights shared by a batch, channels-last as in a generator."""
+    torch.manual_seed(0)
+    network = SkipNet(4, 3, 6, scales=3).double().to(memory_format=torch.channels_last)
+    u = torch.rand(2, 4, 16, 16, dtype=torch.float64)
+    weigh = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    weights = list(network.parameters())
+    batch = torch.autograd.grad((network(u) * weigh).sum(), weights)
+    alone = [
+        torch.autograd.grad((network(u[i : i + 1]) * weigh[i : i + 1]).sum(), weights)
+        for i in range(2)
+    ]
+    for together, first, second in zip(batch, *alone, strict=True):
+        torch.testing.assert_close(together, first + second)
 
 
 @pytest.mark.parametrize("biased", [True, False])

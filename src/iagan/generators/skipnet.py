@@ -84,11 +84,15 @@ class SkipNet(nn.Module):
 
 
 class _Norm(nn.InstanceNorm2d):
-    """Instance normalisation; of one image the batch's, the same function, which copies nothing."""
+    """Instance normalisation: of one image, the batch's.
+
+    It copies nothing, and torch 2.15's own gives its weights wrong gradients where what comes back
+    is channels-last.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > 1:
-            return super().forward(x)
+            return torch.cat([self(one[None]) for one in x])
         return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
