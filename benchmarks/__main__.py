@@ -16,6 +16,7 @@ BENCHMARKS = {
     "quality": "the time until PSNR and LPIPS are the reference's at its end; resumes",
     "growth": "cost against images, starts, resolution and measurements",
     "gaussian": "Gaussian sensing against the time of reading A",
+    "gpu": "one GPU: seconds an image at the paper's iterations",
     "memory": "peak memory of PGGAN-1024",
 }
 

@@ -32,10 +32,17 @@ def machine() -> dict[str, object]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
+    """Wall-clock seconds of one call, until the device is done."""
+    _wait()
     begun = time.perf_counter()
     work()
+    _wait()
     return time.perf_counter() - begun
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

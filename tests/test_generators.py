@@ -10,6 +10,7 @@ from torch import nn
 from iagan.errors import FileError, IaganError, SettingError, ShapeError
 from iagan.generators import (
     PRIORS,
+    Began,
     Crop,
     Generator,
     LatentLaw,
@@ -61,6 +62,25 @@ def test_to_gives_a_copy_in_another_precision():
     double = generator.to("cpu", torch.float64)
     assert double(torch.ones(1, 4, dtype=torch.float64)).dtype == torch.float64
     assert generator(torch.ones(1, 4)).dtype == torch.float32
+
+
+def test_in_bfloat16_the_convolutions_alone_lose_precision():
+    """Weights, latents, images and gradients stay float32; the image differs by bfloat16's step."""
+    torch.manual_seed(0)
+    generator = Generator(Began(8, 32, 6), LatentLaw("uniform", (6,)))
+    quick, z = generator.in_bfloat16(), torch.rand(2, 6)
+    theta = {name: value.requires_grad_() for name, value in generator.parameters().items()}
+    exact, x = generator.synthesize(theta, z), quick.synthesize(theta, z)
+    assert x.dtype == torch.float32
+    assert all(value.dtype == torch.float32 for value in quick.parameters().values())
+    assert torch.equal(generator(z), exact), "the first one is as it was"
+    assert torch.equal(quick(z), x)
+    assert 0 < (x - exact).abs().max() < 2**-6
+    slopes = torch.autograd.grad(x.square().sum(), list(theta.values()))
+    wanted = torch.autograd.grad(exact.square().sum(), list(theta.values()))
+    for slope, want in zip(slopes, wanted, strict=True):
+        assert slope.dtype == torch.float32
+        assert (slope - want).norm() < 0.05 * want.norm()
 
 
 @pytest.mark.parametrize(("law", "mean", "std"), [("uniform", 0, 3**-0.5), ("normal", 0, 1)])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import iagan
+from iagan import measure
 from iagan.errors import SettingError, ShapeError
 from iagan.generators import Began, Generator, LatentLaw
 from iagan.operators import (
@@ -363,6 +364,25 @@ def test_what_a_gpu_does_with_whole_batches_gives_the_same(method, effort, monke
     assert len(calls) == 21
     torch.testing.assert_close(together.trace, by_rows.trace, rtol=1e-5, atol=1e-8)
     torch.testing.assert_close(together.image, by_rows.image, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_a_prior_in_bfloat16_recovers_nearly_as_much(by_rows, monkeypatch):
+    """z, θ and the residual in float32: the steps add up though each is below bfloat16's."""
+    monkeypatch.setattr(optimize, "by_rows", lambda device: by_rows)
+    generator, truth = nonlinear_generator(torch.float32), images(2).float()
+    observation = iagan.observe(truth, OPERATORS[0])
+    exact, quick = (
+        iagan.reconstruct(observation, prior, "iagan", csgm_steps=60, steps=200, effort="paper")
+        for prior in (generator, generator.in_bfloat16())
+    )
+    assert quick.image.dtype == quick.latent.dtype == torch.float32
+    assert not torch.equal(quick.image, exact.image)
+    fitted = float(exact.trace[:, 61].mean() - exact.residual.square().mean())
+    assert float(quick.trace[:, 61].mean() - quick.residual.square().mean()) > 0.95 * fitted
+    torch.testing.assert_close(
+        measure.psnr(quick.image, truth), measure.psnr(exact.image, truth), rtol=0, atol=0.1
+    )
 
 
 def test_a_normal_law_holds_z_back_in_the_fast_effort_alone():

@@ -18,7 +18,7 @@ LPIPS_NETS = ("alex", "vgg", "squeeze")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
-    """`--prior`, `--device`."""
+    """`--prior`, `--device`, `--precision`."""
     parser.add_argument(
         "--prior",
         metavar="P",
@@ -27,6 +27,12 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         "the package)",
     )
     add_device(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the prior's convolutions; bfloat16 is quicker on a recent GPU (default: float32)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +111,8 @@ def load_generator(args: argparse.Namespace) -> Generator:
 
     device = pick_device(args.device)
     with DownloadBar(args.prior) as bar:
-        return load_prior(args.prior, bar).to(device)
+        generator = load_prior(args.prior, bar).to(device)
+    return generator.in_bfloat16() if args.precision == "bfloat16" else generator
 
 
 def pick_device(wanted: str) -> str:

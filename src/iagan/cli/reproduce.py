@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 TABLES = ("table1", "table2", "table3", "table4", "figure2", "misaligned", "runtime")
 THEORY = "proposition2"
 """The one that needs neither images nor a prior."""
-COMPARED = ("prior", "prior_sha256", "effort", "steps_scale", "restarts", "seed", "lpips")
+COMPARED = (
+    "prior",
+    "prior_sha256",
+    "precision",
+    "effort",
+    "steps_scale",
+    "restarts",
+    "seed",
+    "lpips",
+)
 """What a run that goes on must have in common with its beginning."""
 
 
@@ -125,7 +134,7 @@ def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dic
     import platform
     from importlib.metadata import version
 
-    names = ("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "device")
+    names = ("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "device", "precision")
     packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
     iterations: dict[str, dict[str, dict[str, int]]] = {}
     for _, setting, methods in plan.tasks():

@@ -1,0 +1,119 @@
+"""One GPU: seconds an image at the paper's iterations, amortised over many images.
+
+A few steps of each phase are timed and multiplied by the paper's iterations. Without a GPU it runs
+on the CPU, which says nothing but that it runs: take `--toy`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+
+import torch
+
+import iagan
+from benchmarks import facts
+from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
+from iagan.observation import Observation
+from iagan.operators import BicubicDownsample
+from iagan.reconstruction.presets import paper_settings
+
+STARTS = (1, 5)
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--images", type=int, default=100, help="of BEGAN-128 (default: 100)")
+    parser.add_argument("--large-images", type=int, default=4, help="of PGGAN-1024 (default: 4)")
+    parser.add_argument("--steps", type=int, default=20, help="steps a run (default: 20)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")
+    parser.add_argument("--toy", action="store_true", help="small networks")
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Print a table a network: float32 and bfloat16."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rates = {name: _matrix_rate(device, dtype, args.toy) for name, dtype in _TYPES.items()}
+    for name, rate in rates.items():
+        print(f"{device}: {rate / 1e12:.3g} Top/s of a matrix product in {name}")
+    began, pggan = (prior.to(device) for prior in _priors(args.toy))
+    return {
+        "rates": rates,
+        "began": _network(args, "BEGAN", began, args.images, rates),
+        "pggan": _network(args, "PGGAN", pggan, args.large_images, rates),
+    }
+
+
+def _priors(toy: bool) -> tuple[Generator, Generator]:
+    """With random weights: BEGAN-128 and PGGAN-1024, or small ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        began = Began(8, 32, 64) if toy else Began(128, 128, 64)
+        pggan = Pggan((8, 8, 4, 4, 4, 4), 512) if toy else Pggan()
+    return (
+        _random(began, LatentLaw("uniform", (64,))),
+        _random(pggan, LatentLaw("normal", (512, 1, 1))),
+    )
+
+
+def _random(module: torch.nn.Module, law: LatentLaw) -> Generator:
+    return Generator(module, law, metadata=Metadata("random", type(module).__name__.lower()))
+
+
+def _network(
+    args: argparse.Namespace, name: str, exact: Generator, count: int, rates: dict[str, float]
+) -> dict[str, object]:
+    operator = BicubicDownsample(exact.image_shape, scale=4)
+    device = next(exact.module.parameters()).device
+    y = iagan.observe(torch.rand(count, *exact.image_shape), operator).to(device)
+    paper = paper_settings("iagan", operator, 0.0, exact)
+    work = facts.operations(exact, weights=False) * count
+    print(
+        f"\n| {name}, {count} images | s a CSGM step | share of the rate | s an IAGAN step |",
+        end="",
+    )
+    print("".join(f" s an image, starts: {starts} |" for starts in STARTS))
+    print("|" + "---|" * (4 + len(STARTS)))
+    found: dict[str, object] = {}
+    for precision, generator in (("float32", exact), ("bfloat16", exact.in_bfloat16())):
+        csgm = _step(args, y, generator, "csgm")
+        adapt = _step(args, y, generator, "iagan")
+        whole = {
+            starts: (starts * paper.csgm_steps * csgm + paper.steps * adapt) / count
+            for starts in STARTS
+        }
+        share = work / csgm / rates[precision]
+        print(f"| {precision} | {csgm:.4f} | {share:.0%} | {adapt:.4f} |", end="")
+        print("".join(f" {seconds:.2f} |" for seconds in whole.values()))
+        found[precision] = {"csgm": csgm, "iagan": adapt, "share": share, "an_image": whole}
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        print(f"\npeak so far {peak:.2f} GiB")
+        found["peak_gib"] = peak
+    return found
+
+
+def _step(args: argparse.Namespace, y: Observation, generator: Generator, method: str) -> float:
+    """Seconds of one step of all images: of long runs less short ones, so that no start counts."""
+
+    def work(steps: int) -> Callable[[], object]:
+        given = (
+            {"csgm_steps": steps, "steps": 0}
+            if method == "csgm"
+            else {"csgm_steps": 0, "steps": steps}
+        )
+        return lambda: iagan.reconstruct(y, generator, method, effort="paper", **given)
+
+    works = {"short": work(args.steps), "long": work(3 * args.steps)}
+    taken = {k: statistics.median(v) for k, v in facts.interleaved(works, args.rounds).items()}
+    return max(taken["long"] - taken["short"], 1e-9) / (2 * args.steps)
+
+
+def _matrix_rate(device: str, dtype: torch.dtype, toy: bool) -> float:
+    """Operations a second of a large square matrix product."""
+    side = 256 if toy else 8192
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    taken = facts.interleaved({"product": lambda: a @ b}, 9)["product"]
+    return 2 * side**3 / statistics.median(taken)
