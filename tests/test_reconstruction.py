@@ -20,7 +20,7 @@ from iagan.operators import (
 )
 from iagan.reconstruction import adapt, optimize
 from iagan.reconstruction.csgm import heats, row_steps
-from iagan.reconstruction.presets import fast_settings, paper_settings
+from iagan.reconstruction.presets import NOISE_SHARE, fast_settings, paper_settings
 from toys import SHAPE, images, linear_generator, nonlinear_generator
 
 QUICK = {"csgm_steps": 12, "steps": 6}
@@ -312,18 +312,19 @@ def test_the_nearest_latent_is_the_projection():
 
 
 def test_iagan_stops_where_the_noise_begins_and_the_paper_does_not():
-    """Morozov: ‖y - A x‖ ≤ σ √m at the end, and not before. σ is chosen to lie on the way."""
+    """Morozov: ‖y - A x‖ ≤ τ σ √m at the end, and not before. σ is chosen to lie on the way."""
     generator = nonlinear_generator()
     clean = observe(1, Identity(SHAPE))
     options = {"csgm_steps": 0, "steps": 120}
     free = iagan.reconstruct(clean, generator, "iagan", **options)
     goal = float(free.trace[:, 60].max())
-    observation = dc.replace(clean, noise_std=math.sqrt(goal * (1 + 1e-9) / clean.y[0].numel()))
-    assert observation.noise_floor**2 == pytest.approx(goal)
+    sigma = math.sqrt(goal * (1 + 1e-9) / clean.y[0].numel()) / NOISE_SHARE
+    observation = dc.replace(clean, noise_std=sigma)
     fast = iagan.reconstruct(observation, generator, "iagan", **options)
     end = int(fast.iterations)
     assert 50 < end <= 60
-    assert fast.trace[0, end + 1] <= observation.noise_floor**2 < fast.trace[0, end]
+    at_end = (NOISE_SHARE * observation.noise_floor) ** 2
+    assert fast.trace[0, end + 1] <= at_end < fast.trace[0, end]
     fitted = iagan.reconstruct(observation, generator, "iagan", effort="paper", **options)
     assert (fitted.iterations == 120).all()
     assert fitted.residual < fast.residual
@@ -406,8 +407,9 @@ def test_a_normal_law_holds_z_back_in_the_fast_effort_alone():
     (slope,) = torch.autograd.grad(posterior(z), z)
     assert slope.abs().max() < 1e-2
 
-    uniform = prior_called("began")
-    assert fast_settings("csgm", operator, 0.0, uniform).latent_pull == 0
+    pull = lambda prior: fast_settings("csgm", operator, 0.0, prior).latent_pull  # noqa: E731
+    assert 0 < pull(prior_called("began")) < 1 / operator.m
+    assert pull(prior_called("pggan")) == 0
 
 
 def test_raced_starts_end_where_the_best_of_them_would():

@@ -86,6 +86,11 @@ INDEPENDENT = 400
 """How many independent numbers y - A G(z) is worth to a fast CSGM, however long y is: what a
 generator cannot make is wrong in whole regions. Found on images held out of the training of `faces`
 (benchmarks/NOTES.md); shorter y are worth their length."""
+UNIFORM_PULL = 3e-4
+"""What holds a uniform z in a fast CSGM, found likewise with the published BEGAN-64: where nothing
+does, L-BFGS leaves the cube far behind, which costs LPIPS, also that of IAGAN from there."""
+NOISE_SHARE = 0.98
+"""Of the noise floor, where a fast IAGAN ends: what it fits takes some of the noise with it."""
 
 
 def fast_settings(
@@ -94,28 +99,34 @@ def fast_settings(
     """What `reconstruct` does if nobody asks for the paper's iterations.
 
     CSGM takes at most a tenth of them, by L-BFGS, and ends where the objective stops falling;
-    several starts are raced. Where the law of z is normal and its length matters (a PGGAN forgets
-    it), that law has its say: without, z fits noise and leaves the region that G was trained on.
+    several starts are raced. Where the length of z matters (a PGGAN forgets it), the law of z has
+    its say: without, z fits noise and leaves the region that G was trained on.
 
-    With noise, IAGAN stops as soon as the residual is what the noise alone would leave,
-    ‖y - A x‖ ≤ σ √m (Morozov's discrepancy principle): from there on it fits the noise. Without, it
+    With noise, IAGAN stops as soon as the residual is about what the noise alone would leave,
+    ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond it fits the noise. Without, it
     takes half of its iterations: the others change less than 0.05 dB and 0.005 LPIPS. DIP is as it
     was.
     """
     settings = paper_settings(method, operator, noise_std, prior)
     if method == "dip":
         return settings
-    normal = prior and prior.latent.law == "normal" and prior.metadata.architecture != "pggan"
     return dc.replace(
         settings,
         csgm_optimizer="lbfgs",
         csgm_steps=settings.csgm_steps // 10,
         csgm_plateau=PLATEAU,
         race_steps=RACE_STEPS,
-        latent_pull=1 / min(operator.m, INDEPENDENT) if normal else 0.0,
+        latent_pull=_pull(operator, prior),
         steps=settings.steps if noise_std > 0 else settings.steps // 2,
-        stop_at_noise=True,
+        noise_share=NOISE_SHARE,
     )
+
+
+def _pull(operator: LinearOperator, prior: Generator | None) -> float:
+    if prior is None or prior.metadata.architecture == "pggan":
+        return 0.0
+    normal = prior.latent.law == "normal"
+    return 1 / min(operator.m, INDEPENDENT) if normal else UNIFORM_PULL
 
 
 EFFORTS = {"fast": fast_settings, "paper": paper_settings}

@@ -23,12 +23,13 @@ class Settings:
     - `csgm_plateau`: a start ends where ten iterations lowered the objective by no more than this
       share.
     - `steps`: iterations of the image-adaptive phase (eq. 3), or of DIP.
-    - `stop_at_noise`: end that phase, image by image, where the residual is the noise's.
+    - `noise_share`: end IAGAN, image by image, where the residual is this share of the noise floor;
+      0: after all iterations.
     - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
     - `restarts`: random starts of z; the one of smallest objective goes on.
     - `race_steps`: of CSGM's iterations, those after which the worse half of an image's starts is
       given up, and again after as many more, until one is left; None: all starts run to the end.
-    - `latent_pull`: of CSGM, how strongly the law of a normal z holds it back
+    - `latent_pull`: of CSGM, how strongly the law of z holds it back
       (`iagan.reconstruction.csgm.improbability`); 0: not at all, as in the paper.
     - `seed`: one number, or one for every image. A number alone stands for every image, so that
       an image's result does not depend on the batch it came in.
@@ -43,7 +44,7 @@ class Settings:
     csgm_rate: float = 0.1
     csgm_plateau: float = 0.0
     steps: int = 500
-    stop_at_noise: bool = False
+    noise_share: float = 0.0
     latent_rate: float = 1e-4
     weight_rate: float = 1e-4
     restarts: int = 1

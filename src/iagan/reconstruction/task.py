@@ -89,11 +89,11 @@ class Task:
         return squared_norms(self.observation.operator(image) - y)
 
     def goal(self) -> PerImage | None:
-        r"""$\sigma^2 m$ per image, where the settings stop there (Morozov's principle)."""
-        floor = self.observation.noise_floor
-        if not (self.settings.stop_at_noise and floor > 0):
+        r"""$\tau^2 \sigma^2 m$ per image, where the settings have a τ (Morozov's principle)."""
+        end = self.settings.noise_share * self.observation.noise_floor
+        if end == 0:
             return None
-        return torch.full((self.count,), floor**2, device=self.observation.y.device)
+        return torch.full((self.count,), end**2, device=self.observation.y.device)
 
     def projection(self) -> Projection | None:
         """What keeps z inside its law, where the settings want it."""
