@@ -36,6 +36,16 @@ def test_conjugate_gradient_solves_each_image():
     assert 0 < found.steps < 100
 
 
+def test_a_preconditioner_near_the_inverse_saves_steps_and_changes_nothing():
+    matrix, b = system(rank=12)
+    near = torch.linalg.inv(matrix + 1e-3 * torch.eye(12, dtype=torch.float64))
+    plain = conjugate_gradient(lambda u: u @ matrix, b)
+    found = conjugate_gradient(lambda u: u @ matrix, b, precondition=lambda r: r @ near)
+    torch.testing.assert_close(found.solution, plain.solution, rtol=1e-6, atol=0)
+    assert found.relative_residual.max() <= 1e-12
+    assert found.steps < plain.steps / 2
+
+
 def test_conjugate_gradient_finds_the_smallest_solution_of_a_singular_system():
     matrix, b = system(rank=5)
     b = b @ matrix

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import math
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,8 +27,11 @@ CHOLESKY_SIZE = 4096
 """Up to this m, A Aᵀ is factorised. Above, conjugate gradients take less time than forming it."""
 
 STEEP_RATIO, STEEP_SIZE = 0.8, 2**13 + 2**12
-"""Above this m/n conjugate gradients need hundreds of steps, so A Aᵀ is factorised up to this m:
-its factor then takes 1.2 GB, and forming it most of a minute on two cores."""
+"""Above this m/n conjugate gradients need hundreds of steps. Up to this m they then get a factor of
+A Aᵀ in single precision, no larger than A, which half a minute on two cores makes."""
+
+RIDGE = 1e-5
+"""Added to the diagonal of A Aᵀ, of about 1, so that rounding leaves it positive."""
 
 SVD_ENTRIES = 2**22
 """Up to this m·n the singular values are computed."""
@@ -43,10 +46,10 @@ class Gaussian(LinearOperator):
     inputs are multiplied in double precision while m·n is at most `DOUBLE_ENTRIES`, in single
     precision above.
 
-    A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`, and for m/n above
-    `STEEP_RATIO` up to `STEEP_SIZE`; otherwise by conjugate gradients to a relative residual of
-    1e-7 in single precision (about 40 steps at m/n = 0.61; a larger matrix that is nearly square
-    needs more than are taken).
+    A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`; otherwise by
+    conjugate gradients to a relative residual of 1e-7 in single precision (about 40 steps at m/n =
+    0.61), preconditioned for m/n above `STEEP_RATIO` and m up to `STEEP_SIZE` (a larger matrix that
+    is nearly square needs more steps than are taken).
 
     **Arguments:**
     - `m`: number of measurements, at most n.
@@ -109,17 +112,17 @@ class Gaussian(LinearOperator):
 
     def solve_gram(self, y: Measurement) -> Measurement:
         double = y.to(wide(y.device))
-        if self._is_factorised:
-            factor = self._cast("_cholesky", y.device, double.dtype)
-            return torch.cholesky_solve(double.T, factor).T.to(y.dtype)
+        if self.m <= CHOLESKY_SIZE:
+            return self._by_cholesky(double).to(y.dtype)
         exact = self._matrix_for(double).dtype == torch.float64
-        tolerance = 1e-12 if exact else 1e-7
-        return conjugate_gradient(self._gram, double, tolerance).solution.to(y.dtype)
+        options: dict[str, Any] = {"tolerance": 1e-12 if exact else 1e-7}
+        if self.m > STEEP_RATIO * self.n and self.m <= STEEP_SIZE:
+            options["precondition"] = self._by_cholesky
+        return conjugate_gradient(self._gram, double, **options).solution.to(y.dtype)
 
-    @property
-    def _is_factorised(self) -> bool:
-        steep = self.m > STEEP_RATIO * self.n and self.m <= STEEP_SIZE
-        return self.m <= CHOLESKY_SIZE or steep
+    def _by_cholesky(self, y: Tensor) -> Tensor:
+        factor = self._cast("_cholesky", y.device, self._cholesky.dtype)
+        return torch.cholesky_solve(y.T.to(factor.dtype), factor).T.to(y.dtype)
 
     def singular_values(self) -> Tensor | None:
         return None if self.m * self.n > SVD_ENTRIES else self._values.clone()
@@ -144,9 +147,14 @@ class Gaussian(LinearOperator):
 
     @cached_property
     def _cholesky(self) -> Tensor:
-        gram = torch.zeros(self.m, self.m, dtype=torch.float64, device="cpu")
+        """Of A Aᵀ in double precision, or nearly of it in single precision."""
+        exact = self.m <= CHOLESKY_SIZE
+        dtype = torch.float64 if exact else torch.float32
+        gram = torch.zeros(self.m, self.m, dtype=dtype, device="cpu")
         for block in self.matrix.split(4096, dim=1):
-            gram += block.double() @ block.double().T
+            gram.addmm_(block.to(dtype), block.to(dtype).T)
+        if not exact:
+            gram.diagonal().add_(RIDGE)
         return torch.linalg.cholesky(gram)
 
     @cached_property

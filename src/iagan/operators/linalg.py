@@ -38,7 +38,11 @@ class Solution:
 
 
 def conjugate_gradient(
-    apply: Callable[[Tensor], Tensor], b: Tensor, tolerance: float = 1e-12, max_steps: int = 1000
+    apply: Callable[[Tensor], Tensor],
+    b: Tensor,
+    tolerance: float = 1e-12,
+    max_steps: int = 1000,
+    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Solution:
     r"""Solve $H u = b$ for a symmetric positive semidefinite H, starting at 0.
 
@@ -50,25 +54,28 @@ def conjugate_gradient(
     - `apply`: $u \mapsto H u$, for tensors shaped as `b`; symmetric over the reals.
     - `b`: real or complex, the batch first.
     - `tolerance`: an image stops at $‖b - Hu‖ \le$ tolerance · ‖b‖.
+    - `precondition`: $r \mapsto M r$, M symmetric positive definite and near $H^{-1}$.
 
-    **Reference:** M. Hestenes and E. Stiefel, "Methods of conjugate gradients", 1952.
+    **Reference:** M. Hestenes and E. Stiefel, "Methods of conjugate gradients", 1952; with M: Y.
+    Saad, "Iterative Methods for Sparse Linear Systems", 2003, alg. 9.1.
     """
-    u, residual, direction = torch.zeros_like(b), b, b
+    u, residual, direction = torch.zeros_like(b), b, precondition(b)
     start = inner(b, b)
-    squared, steps = start, 0
+    squared, slope, steps = start, inner(b, direction), 0
     while steps < max_steps:
         image = apply(direction)
         curvature = inner(direction, image)
         active = (squared > tolerance**2 * start) & (curvature > 0)
         if not bool(active.any()):
             break
-        alpha = torch.where(active, squared / torch.where(active, curvature, 1), 0)
+        alpha = torch.where(active, slope / torch.where(active, curvature, 1), 0)
         u = u + _scale(alpha, direction)
         residual = residual - _scale(alpha, image)
-        after = inner(residual, residual)
-        beta = torch.where(active, after / torch.where(active, squared, 1), 0)
-        direction = residual + _scale(beta, direction)
-        squared, steps = after, steps + 1
+        steepest = precondition(residual)
+        after = inner(residual, steepest)
+        beta = torch.where(active, after / torch.where(active, slope, 1), 0)
+        direction = steepest + _scale(beta, direction)
+        squared, slope, steps = inner(residual, residual), after, steps + 1
     relative = (squared / torch.where(start > 0, start, 1)).sqrt()
     return Solution(u, steps, relative)
 
