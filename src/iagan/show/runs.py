@@ -36,7 +36,8 @@ def save_curve(found: list[Cell], path: Path, note: str) -> None:
                 [cell.mse_error or 0.0 for cell in line],
                 marker="o", markersize=4, capsize=3, label=method,
             )  # fmt: skip
-    count = min(cell.count for cell in found)
+    fewest, most = (pick(cell.count for cell in found) for pick in (min, max))
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
     axes.set(
         yscale="log",
         xlabel="m / n",
