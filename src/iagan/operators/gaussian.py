@@ -121,7 +121,8 @@ class Gaussian(LinearOperator):
         return conjugate_gradient(self._gram, double, **options).solution.to(y.dtype)
 
     def _by_cholesky(self, y: Tensor) -> Tensor:
-        factor = self._cast("_cholesky", y.device, self._cholesky.dtype)
+        exact = self.m <= CHOLESKY_SIZE
+        factor = self._cast("_cholesky", y.device, wide(y.device) if exact else torch.float32)
         return torch.cholesky_solve(y.T.to(factor.dtype), factor).T.to(y.dtype)
 
     def singular_values(self) -> Tensor | None:
