@@ -103,7 +103,7 @@ def fast_settings(
     its say: without, z fits noise and leaves the region that G was trained on.
 
     With noise, IAGAN stops as soon as the residual is about what the noise alone would leave,
-    ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond it fits the noise. Without, it
+    ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond, it fits the noise. Without, it
     takes half of its iterations: the others change less than 0.05 dB and 0.005 LPIPS. DIP is as it
     was.
     """
