@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from iagan.reconstruction import optimize
-from iagan.reconstruction.optimize import BatchedAdam, Rules, minimize
+from iagan.reconstruction.adam import BatchedAdam
+from iagan.reconstruction.optimize import Rules, minimize
 
 
 @pytest.fixture(autouse=True, params=["row by row", "together"])

@@ -1,9 +1,13 @@
 """Small generators with which a reconstruction takes milliseconds."""
 
+import dataclasses as dc
+
 import torch
 from torch import nn
 
-from iagan import Generator, LatentLaw, Metadata
+import iagan
+from iagan import Generator, LatentLaw, Metadata, Observation
+from iagan.operators import BicubicDownsample, LinearOperator
 
 SHAPE = (3, 16, 16)
 
@@ -39,3 +43,18 @@ def images(count: int, seed: int = 0) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 4, 4, generator=rng, dtype=torch.float64)
     return torch.nn.functional.interpolate(coarse, size=SHAPE[1:], mode="bilinear")
+
+
+def observe(
+    count: int = 1, operator: LinearOperator | None = None, noise_std: float = 0.0
+) -> Observation:
+    """`images(count)` downscaled by 4, or as `operator` has it."""
+    rng = torch.Generator().manual_seed(3)
+    return iagan.observe(images(count), operator or BicubicDownsample(SHAPE, 4), noise_std, rng)
+
+
+def prior_called(architecture: str) -> Generator:
+    """A generator that says it is of this architecture."""
+    generator = nonlinear_generator()
+    generator.metadata = dc.replace(generator.metadata, architecture=architecture)
+    return generator

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.files import write_atomically
-from iagan.reconstruction.optimize import Rows, Rules, minimize
+from iagan.reconstruction.optimize import Rules, minimize
+from iagan.reconstruction.rows import Rows
 
 RATE, LAST_RATE = 0.05, 0.02
 """Adam's rate, and the share of it that is left at the end."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses as dc
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Literal, get_args
 
 import torch
@@ -117,15 +117,11 @@ class Generator:
 
     def __call__(self, z: Latent) -> Image:
         """G(z) in [0, 1]: `(batch, *latent.shape)` → `(batch, *image_shape)`."""
-        with self._precision(z):
-            x = self.module(z)
-        return self._to_unit(x.to(z.dtype))
+        return self._image(self.module, z)
 
     def synthesize(self, theta: Mapping[str, Tensor], z: Latent) -> Image:
         """$G_\\theta(z)$ with the weights `theta` in place of the pretrained ones (eq. 3)."""
-        with self._precision(z):
-            x = functional_call(self.module, dict(theta), (z,))
-        return self._to_unit(x.to(z.dtype))
+        return self._image(lambda at: functional_call(self.module, dict(theta), (at,)), z)
 
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights θ by name; buffers are not among them."""
@@ -148,14 +144,11 @@ class Generator:
         quick._bfloat16 = True
         return quick
 
-    def _precision(self, z: Latent) -> AbstractContextManager[object]:
-        if not self._bfloat16:
-            return nullcontext()
-        return torch.autocast(z.device.type, torch.bfloat16)
-
-    def _to_unit(self, x: Tensor) -> Tensor:
+    def _image(self, network: Callable[[Latent], Tensor], z: Latent) -> Image:
         low, high = self.value_range
-        return (x - low) / (high - low)
+        with torch.autocast(z.device.type, torch.bfloat16) if self._bfloat16 else nullcontext():
+            x = network(z)
+        return (x.to(z.dtype) - low) / (high - low)
 
     @torch.no_grad()
     def _probe(self) -> tuple[int, int, int]:

@@ -112,7 +112,7 @@ class Gaussian(LinearOperator):
 
     def solve_gram(self, y: Measurement) -> Measurement:
         double = y.to(wide(y.device))
-        if self.m <= CHOLESKY_SIZE:
+        if self._factorised:
             return self._by_cholesky(double).to(y.dtype)
         exact = self._matrix_for(double).dtype == torch.float64
         options: dict[str, Any] = {"tolerance": 1e-12 if exact else 1e-7}
@@ -121,8 +121,8 @@ class Gaussian(LinearOperator):
         return conjugate_gradient(self._gram, double, **options).solution.to(y.dtype)
 
     def _by_cholesky(self, y: Tensor) -> Tensor:
-        exact = self.m <= CHOLESKY_SIZE
-        factor = self._cast("_cholesky", y.device, wide(y.device) if exact else torch.float32)
+        dtype = wide(y.device) if self._factorised else torch.float32
+        factor = self._cast("_cholesky", y.device, dtype)
         return torch.cholesky_solve(y.T.to(factor.dtype), factor).T.to(y.dtype)
 
     def singular_values(self) -> Tensor | None:
@@ -139,6 +139,11 @@ class Gaussian(LinearOperator):
             return float(values[0])
         return (math.sqrt(self.n) + math.sqrt(self.m) + 6) / math.sqrt(self.m)
 
+    @property
+    def _factorised(self) -> bool:
+        """Whether the factor of A Aᵀ is exact, and solves for it; else it preconditions."""
+        return self.m <= CHOLESKY_SIZE
+
     def _gram(self, y: Tensor) -> Tensor:
         return self._forward(self._adjoint(y))
 
@@ -149,12 +154,11 @@ class Gaussian(LinearOperator):
     @cached_property
     def _cholesky(self) -> Tensor:
         """Of A Aᵀ in double precision, or nearly of it in single precision."""
-        exact = self.m <= CHOLESKY_SIZE
-        dtype = torch.float64 if exact else torch.float32
+        dtype = torch.float64 if self._factorised else torch.float32
         gram = torch.zeros(self.m, self.m, dtype=dtype, device="cpu")
         for block in self.matrix.split(4096, dim=1):
             gram.addmm_(block.to(dtype), block.to(dtype).T)
-        if not exact:
+        if not self._factorised:
             gram.diagonal().add_(RIDGE)
         return torch.linalg.cholesky(gram)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from iagan.generators import Generator
-from iagan.reconstruction.optimize import Rows, Rules, together
+from iagan.reconstruction.optimize import Rules
+from iagan.reconstruction.rows import Rows, together
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 from iagan.types import Image
 

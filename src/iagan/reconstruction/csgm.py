@@ -7,8 +7,9 @@ import dataclasses as dc
 import torch
 from torch import Tensor
 
-from iagan.reconstruction.optimize import Minimum, Rows, Rules, together
+from iagan.reconstruction.optimize import Minimum, Rules
 from iagan.reconstruction.result import Settings
+from iagan.reconstruction.rows import Rows, together
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 from iagan.types import Latent, PerImage
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from iagan.generators import Generator, LatentLaw, SkipNet
 from iagan.reconstruction.adapt import THETA, synthesize_each, weights_of
-from iagan.reconstruction.optimize import Rows, Rules
+from iagan.reconstruction.optimize import Rules
+from iagan.reconstruction.rows import Rows
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches
 
 INPUT_CHANNELS = 32

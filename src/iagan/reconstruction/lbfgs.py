@@ -9,10 +9,10 @@ no evaluation is wasted on waiting, and a row's way does not depend on the other
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
+
+from iagan.reconstruction.rows import Rows, Variables, together
 
 MEMORY = 20
 """Pairs of moves and changes of gradient that are kept."""
@@ -33,8 +33,8 @@ class BatchedLbfgs:
     **Shapes:** variables are `(batch, ...)` by name; inside, rows are flat: `(batch, d)`.
     """
 
-    def __init__(self, variables: Mapping[str, Tensor]) -> None:
-        start = torch.cat([value.flatten(1) for value in variables.values()], 1)
+    def __init__(self, variables: Variables) -> None:
+        start = _flat(variables)
         batch, size = start.shape
         self.place = start.clone()
         self.value = start.new_full((batch,), torch.inf)
@@ -46,13 +46,7 @@ class BatchedLbfgs:
         self.bends = start.new_zeros(batch, MEMORY, size)
 
     @torch.no_grad()
-    def step(
-        self,
-        rows: Mapping[str, Tensor | Sequence[Tensor]],
-        gradients: Mapping[str, Tensor | Sequence[Tensor]],
-        value: Tensor,
-        factor: float = 1.0,
-    ) -> None:
+    def step(self, rows: Rows, gradients: Rows, value: Tensor, factor: float = 1.0) -> None:
         """Change `rows` in place to where each wants to be evaluated next.
 
         `value` is `(batch,)`: the objective where the rows are, with its `gradients`. There is no
@@ -69,9 +63,7 @@ class BatchedLbfgs:
         self.length = torch.minimum(self.length, longest)
         _put(self.place + self.length[:, None] * self.direction, rows)
 
-    def recover(
-        self, variables: Mapping[str, Tensor], best: Mapping[str, Tensor], rows: Tensor
-    ) -> None:
+    def recover(self, variables: Variables, best: Variables, rows: Tensor) -> None:
         """Nothing: where the objective is not finite, `step` tries again nearer by."""
 
     def select(self, rows: Tensor) -> None:
@@ -132,11 +124,11 @@ def _first_length(gradient: Tensor) -> Tensor:
     return 1 / gradient.abs().sum(1).clamp_min(1)
 
 
-def _flat(rows: Mapping[str, Tensor | Sequence[Tensor]]) -> Tensor:
-    return torch.cat([torch.stack([row.flatten() for row in value]) for value in rows.values()], 1)
+def _flat(rows: Rows) -> Tensor:
+    return torch.cat([together(value).flatten(1) for value in rows.values()], 1)
 
 
-def _put(flat: Tensor, rows: Mapping[str, Tensor | Sequence[Tensor]]) -> None:
+def _put(flat: Tensor, rows: Rows) -> None:
     begin = 0
     for value in rows.values():
         size = value[0].numel()
