@@ -5,14 +5,16 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from iagan.generators import Generator
+from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
+from iagan.generators.pggan import CELEBA_HQ
 
 
 def machine() -> dict[str, object]:
@@ -63,6 +65,30 @@ def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:
     with torch.no_grad():
         taken = interleaved({"conv": lambda: layer(x)}, rounds)["conv"]
     return 2 * 9 * channels**2 * side**2 * batch / statistics.median(taken)
+
+
+def matrix_rate(device: str, dtype: torch.dtype, side: int, rounds: int = 9) -> float:
+    """Operations a second of a product of two square matrices."""
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    taken = interleaved({"product": lambda: a @ b}, rounds)["product"]
+    return 2 * side**3 / statistics.median(taken)
+
+
+def random_began(channels: int, side: int) -> Generator:
+    """A BEGAN with random weights: as quick as a trained one."""
+    return _random(lambda: Began(channels, side, 64), LatentLaw("uniform", (64,)))
+
+
+def random_pggan(channels: Sequence[int] = CELEBA_HQ) -> Generator:
+    """A PGGAN of 1024×1024, or of `channels`, with random weights."""
+    return _random(lambda: Pggan(channels), LatentLaw("normal", (512, 1, 1)))
+
+
+def _random(make: Callable[[], nn.Module], law: LatentLaw) -> Generator:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = make()
+    return Generator(module, law, metadata=Metadata("random", type(module).__name__.lower()))
 
 
 def operations(generator: Generator, weights: bool) -> int:

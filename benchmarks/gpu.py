@@ -14,7 +14,7 @@ import torch
 
 import iagan
 from benchmarks import facts
-from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
+from iagan.generators import Generator
 from iagan.observation import Observation
 from iagan.operators import BicubicDownsample
 from iagan.reconstruction.presets import paper_settings
@@ -35,31 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Print a table a network: float32 and bfloat16."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rates = {name: _matrix_rate(device, dtype, args.toy) for name, dtype in _TYPES.items()}
+    side = 256 if args.toy else 8192
+    rates = {name: facts.matrix_rate(device, dtype, side) for name, dtype in _TYPES.items()}
     for name, rate in rates.items():
         print(f"{device}: {rate / 1e12:.3g} Top/s of a matrix product in {name}")
-    began, pggan = (prior.to(device) for prior in _priors(args.toy))
+    began = facts.random_began(8, 32) if args.toy else facts.random_began(128, 128)
+    pggan = facts.random_pggan((8, 8, 4, 4, 4, 4)) if args.toy else facts.random_pggan()
     return {
         "rates": rates,
-        "began": _network(args, "BEGAN", began, args.images, rates),
-        "pggan": _network(args, "PGGAN", pggan, args.large_images, rates),
+        "began": _network(args, "BEGAN", began.to(device), args.images, rates),
+        "pggan": _network(args, "PGGAN", pggan.to(device), args.large_images, rates),
     }
-
-
-def _priors(toy: bool) -> tuple[Generator, Generator]:
-    """With random weights: BEGAN-128 and PGGAN-1024, or small ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        began = Began(8, 32, 64) if toy else Began(128, 128, 64)
-        pggan = Pggan((8, 8, 4, 4, 4, 4), 512) if toy else Pggan()
-    return (
-        _random(began, LatentLaw("uniform", (64,))),
-        _random(pggan, LatentLaw("normal", (512, 1, 1))),
-    )
-
-
-def _random(module: torch.nn.Module, law: LatentLaw) -> Generator:
-    return Generator(module, law, metadata=Metadata("random", type(module).__name__.lower()))
 
 
 def _network(
@@ -109,11 +95,3 @@ def _step(args: argparse.Namespace, y: Observation, generator: Generator, method
     works = {"short": work(args.steps), "long": work(3 * args.steps)}
     taken = {k: statistics.median(v) for k, v in facts.interleaved(works, args.rounds).items()}
     return max(taken["long"] - taken["short"], 1e-9) / (2 * args.steps)
-
-
-def _matrix_rate(device: str, dtype: torch.dtype, toy: bool) -> float:
-    """Operations a second of a large square matrix product."""
-    side = 256 if toy else 8192
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    taken = facts.interleaved({"product": lambda: a @ b}, 9)["product"]
-    return 2 * side**3 / statistics.median(taken)

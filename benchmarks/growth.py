@@ -13,7 +13,6 @@ import torch
 import iagan
 from benchmarks import facts
 from iagan.files import write_atomically
-from iagan.generators import Began, Generator, LatentLaw, Metadata
 from iagan.operators import BicubicDownsample, Gaussian
 
 COUNTS = (1, 2, 4, 8, 16)
@@ -54,7 +53,7 @@ def _work(
     side: int = 64,
     ratio: float | None = None,
 ) -> Callable[[], object]:
-    generator = _generator(side)
+    generator = facts.random_began(64, side)
     shape = generator.image_shape
     z = generator.latent.sample(count, torch.Generator().manual_seed(1))
     operator = Gaussian.from_ratio(shape, ratio, 0) if ratio else BicubicDownsample(shape, scale=4)
@@ -68,14 +67,6 @@ def _work(
         batch_size=16,
         effort="paper",
     )
-
-
-def _generator(side: int) -> Generator:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Generator(
-            Began(64, side, 64), LatentLaw("uniform", (64,)), metadata=Metadata("random", "began")
-        )
 
 
 def _measure(args: argparse.Namespace, works: dict[int, Callable[[], object]]) -> dict[int, float]:

@@ -9,13 +9,11 @@ import sys
 
 _PROGRAM = """
 import json, resource, time, torch, iagan
-from iagan.generators import Generator, LatentLaw, Metadata, Pggan
+from benchmarks import facts
 from iagan.operators import BicubicDownsample
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
-torch.manual_seed(0)
-generator = Generator(Pggan(), LatentLaw("normal", (512, 1, 1)),
-                      metadata=Metadata("random", "pggan")).to(device)
+generator = facts.random_pggan().to(device)
 shape = generator.image_shape
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 y = iagan.observe(torch.rand(1, *shape), BicubicDownsample(shape, scale=16)).to(device)
