@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     """Do what is not done yet; print the table."""
     compared = ("prior", "restarts", "steps_scale", "lpips", "threads")
     settings = vars(args) | {"threads": torch.get_num_threads()}
-    folder = RunFolder(Path(args.run), settings, compared)
+    folder = RunFolder(Path(args.run), settings, compared, ("task", "image", "who"))
     generator = iagan.load_prior(args.prior)
     good, _ = readable(find_images([Path(args.images)])[: args.count])
     for name, key in TASKS.items():

@@ -179,7 +179,7 @@ def test_methods_and_inputs_given_twice_are_done_once(observed, prior, tmp_path,
 
 
 def test_a_reader_that_closes_the_pipe_gets_no_traceback(observed, prior, tmp_path):
-    command = [sys.executable, "-m", "iagan.cli", "reconstruct", str(observed), "--prior", prior]
+    command = [sys.executable, "-m", "iagan", "reconstruct", str(observed), "--prior", prior]
     command += [*QUICK, "--method", "naive", "--method", "pinv", "-o", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
@@ -345,7 +345,7 @@ def test_a_mask_and_a_ratio_contradict_each_other(photo, prior, tmp_path, capsys
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_under_the_output_ends_in_words():
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "iagan.cli", "priors"]
+        command = [sys.executable, "-m", "iagan", "priors"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == "iagan priors: no room left for the output.\n"

@@ -156,6 +156,57 @@ def test_another_setting_in_the_same_folder_is_refused(whole, prior, photos, cha
     assert f"holds a run with {word}" in line
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("settings.json", b"{broken", "settings.json: a JSON object was wanted"),
+        ("settings.json", b"[]", "settings.json: a JSON object was wanted"),
+        ("settings.json", None, "without the settings.json of its run"),
+        ("records.jsonl", b"no record\n", "records.jsonl, line 1: a JSON object with setting"),
+        ("records.jsonl", b"\xff\xfe\n", "records.jsonl, line 1: a JSON object with setting"),
+        ("records.jsonl", b'{"setting": "sr-4"}\n', "line 1: a JSON object with setting, method"),
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_line(
+    file, content, words, whole, prior, photos, tmp_path, capsys
+):
+    for name in ("settings.json", "records.jsonl"):
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    assert reproduce(prior, photos, tmp_path, "table2", *QUICK) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert words in line
+    assert "another folder" in line or "Delete that line" in line
+
+
+def test_proposition_2_is_marked_kept_and_refused_as_the_tables_are(tmp_path, capsys):
+    run = ["reproduce", "proposition2", "-o", str(tmp_path), "--steps-scale", "0.01"]
+    assert main(run) == 0
+    first = capsys.readouterr()
+    assert "quick look: 0.01" in first.out
+    assert "8 steps of Adam" in first.out
+    assert json.loads((tmp_path / "proposition2.json").read_text())["seed"] == 0
+    assert main(run) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert "stages" in first.err
+    assert "stages" not in again.err
+    assert main([*run, "--seed", "1"]) == 2
+    assert "holds a run with seed 0" in capsys.readouterr().err
+
+
+def test_photographs_smaller_than_the_priors_images_are_named(prior, tmp_path, capsys):
+    save_image(torch.full((1, 3, 20, 30), 0.5), tmp_path / "small.png")
+    argv = ["table4", "--methods", "naive", *QUICK]
+    assert reproduce(prior, tmp_path, tmp_path / "run", *argv) == 0
+    out, err = capsys.readouterr()
+    assert "small.png has fewer than 32×32 pixels" in err
+    assert "1 images of fewer than 32×32 pixels were enlarged" in out
+
+
 def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
     assert reproduce(prior, photos, tmp_path / "r", "table4", "-n", "1", *QUICK) == 0
     out = capsys.readouterr().out
@@ -203,7 +254,7 @@ def test_a_killed_run_goes_on_and_a_second_process_is_refused(prior, photos, tmp
     scale = ["--steps-scale", "0.05", "--save-images"]
     assert reproduce(prior, photos, tmp_path / "once", *argv, *scale) == 0
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "iagan.cli", "reproduce", *argv, *scale, "--prior", prior]
+    command = [sys.executable, "-m", "iagan", "reproduce", *argv, *scale, "--prior", prior]
     command += ["--images", str(photos), "-o", str(run)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:

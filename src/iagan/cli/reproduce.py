@@ -51,52 +51,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what has no record yet, then print the tables."""
-    if set(args.tables) & {THEORY, "all"}:
-        _run_theory(args)
-    if set(args.tables) == {THEORY}:
-        return 0
-    from iagan.experiments.records import RunFolder
-    from iagan.experiments.run import run
     from iagan.files import check_writable, only_process
 
-    plan, skipped = _plan(args)
-    generator = options.load_generator(args)
+    if not 0 < args.steps_scale <= 1:
+        raise SettingError(f"--steps-scale wants a share in (0, 1]; got {args.steps_scale}.")
+    work = None if set(args.tables) == {THEORY} else _prepare(args)
     folder = Path(args.output)
     check_writable(folder / "settings.json")
     with only_process(folder):
-        runs = RunFolder(folder, _settings(args, plan, generator), COMPARED)
-        for path, why in skipped.items():
-            _tell(f"skipped {path}: {why}")
-        _tell(_estimate(plan, generator, runs.records()))
-        run(plan, generator, runs, _tell)
-        print(_write_tables(args, plan, runs, len(skipped)), end="")
+        if set(args.tables) & {THEORY, "all"}:
+            _run_theory(args, folder)
+        if work is not None:
+            _run_tables(args, folder, *work)
     return 0
 
 
-def _run_theory(args: argparse.Namespace) -> None:
-    """Half a minute; there is nothing to resume."""
+def _run_theory(args: argparse.Namespace, folder: Path) -> None:
+    """A minute: what was killed begins again, what is done is printed again."""
     import dataclasses as dc
 
     from iagan.experiments.proposition2 import Proposition2, markdown, plot, run_proposition2
-    from iagan.files import check_writable, write_text
+    from iagan.experiments.records import keep_settings
+    from iagan.files import write_text
 
-    folder = Path(args.output)
-    check_writable(folder / "proposition2.md")
-    settings = dc.replace(Proposition2(), seed=args.seed)
-    rows = run_proposition2(settings, _tell)
-    text = f"## Proposition 2\n\n{markdown(rows, settings)}\n"
-    write_text(folder / "proposition2.md", text)
-    plot(rows, folder / "figures" / "proposition2.png")
-    print(text, end="")
+    full = Proposition2(seed=args.seed)
+    settings = dc.replace(full, steps=max(1, round(args.steps_scale * full.steps)))
+    kept = dc.asdict(settings) | {"widths": list(settings.widths)}
+    keep_settings(folder / f"{THEORY}.json", kept | _software(), tuple(kept))
+    table = folder / f"{THEORY}.md"
+    if not table.exists():
+        rows = run_proposition2(settings, _tell)
+        plot(rows, folder / "figures" / f"{THEORY}.png")
+        note = _in_brackets(_quick_look(args))
+        write_text(table, f"## Proposition 2{note}\n\n{markdown(rows, settings)}\n")
+    print(table.read_text(), end="")
 
 
-def _plan(args: argparse.Namespace) -> tuple[Plan, dict[Path, str]]:
-    """What is to be run, and the images that cannot be read; before anything is written."""
+def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
+    """What is to be run, before anything is written; and what the table must say of the images."""
     from iagan.experiments.run import Plan, readable
     from iagan.images import find_images
 
     if args.count is not None and args.count < 1:
         raise SettingError(f"-n wants at least one image; got {args.count}.")
+    if not args.images:
+        raise SettingError("--images is missing: photographs are wanted. Name a folder of them.")
     found = find_images([Path(name) for name in args.images])[: args.count]
     good, skipped = readable(found)
     if not good:
@@ -117,7 +116,36 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, dict[Path, str]]:
         lpips_net=args.lpips,
         save_images=args.save_images,
     )
-    return plan, skipped
+    generator = options.load_generator(args)
+    return plan, generator, _notes(generator, good, skipped)
+
+
+def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]) -> list[str]:
+    """Tell of images that are not as wanted, one by one, and return what the table says of them."""
+    notes = []
+    for path, why in skipped.items():
+        _tell(f"skipped {path}: {why}")
+    if skipped:
+        notes.append(f"{len(skipped)} images could not be read; they are in no row.\n")
+    side = max(generator.image_shape[1:])
+    small = [path for path, shorter in good.items() if shorter < side]
+    for path in small:
+        _tell(f"{path} has fewer than {side}×{side} pixels and is enlarged: its scores flatter.")
+    if small:
+        notes.append(f"{len(small)} images of fewer than {side}×{side} pixels were enlarged.\n")
+    return notes
+
+
+def _run_tables(
+    args: argparse.Namespace, folder: Path, plan: Plan, generator: Generator, notes: list[str]
+) -> None:
+    from iagan.experiments.records import RunFolder
+    from iagan.experiments.run import KEYS, run
+
+    runs = RunFolder(folder, _settings(args, plan, generator), COMPARED, KEYS)
+    _tell(_estimate(plan, generator, runs.records()))
+    run(plan, generator, runs, _tell)
+    print(_write_tables(args, plan, runs, notes), end="")
 
 
 def _tell(line: str) -> None:
@@ -131,11 +159,7 @@ def _estimate(plan: Plan, generator: Generator, records: list[dict[str, object]]
 
 
 def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dict[str, object]:
-    import platform
-    from importlib.metadata import version
-
     names = ("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "device", "precision")
-    packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
     iterations: dict[str, dict[str, dict[str, int]]] = {}
     for _, setting, methods in plan.tasks():
         of = {method: plan.resolved(method, setting, generator) for method in methods}
@@ -146,6 +170,16 @@ def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dic
     return {name: getattr(args, name) for name in names} | {
         "prior_sha256": _sha256(args.prior),
         "iterations": iterations,
+        **_software(),
+    }
+
+
+def _software() -> dict[str, object]:
+    import platform
+    from importlib.metadata import version
+
+    packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
+    return {
         "versions": {package: version(package) for package in packages},
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -163,7 +197,7 @@ def _sha256(prior: str) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _write_tables(args, plan, runs, skipped: int) -> str:  # type: ignore[no-untyped-def]
+def _write_tables(args, plan, runs, notes: list[str]) -> str:  # type: ignore[no-untyped-def]
     """Write table.md, .csv, .tex and the figures; the text of the first."""
     from iagan.experiments.paper import EXPERIMENTS
     from iagan.experiments.table import cells, comma_separated, markdown, tex
@@ -179,11 +213,9 @@ def _write_tables(args, plan, runs, skipped: int) -> str:  # type: ignore[no-unt
         title = f"{EXPERIMENTS[name].title}{note}"
         texts.append(f"## {title}\n\n{markdown(own, args.lpips)}\n")
         papers.append(tex(own, args.lpips, title))
-    if skipped:
-        texts.append(f"{skipped} images could not be read; they are in no row.\n")
     common = {"lpips_net": args.lpips, "effort": args.effort, "steps_scale": args.steps_scale}
     contents = {
-        "table.md": "".join(texts),
+        "table.md": "".join(texts + notes),
         "table.tex": "\n".join(papers),
         "table.csv": comma_separated(found, common),
     }
@@ -198,9 +230,15 @@ def _write_tables(args, plan, runs, skipped: int) -> str:  # type: ignore[no-unt
 
 def _note(args: argparse.Namespace) -> str:
     """What makes this another thing than the paper's."""
-    parts = []
-    if args.effort != "paper":
-        parts.append(f"effort {args.effort}, not the paper's iterations")
-    if args.steps_scale != 1:
-        parts.append(f"quick look: {args.steps_scale:g} of the iterations")
+    fast = args.effort != "paper"
+    effort = [f"effort {args.effort}, not the paper's iterations"] if fast else []
+    return _in_brackets(effort + _quick_look(args))
+
+
+def _quick_look(args: argparse.Namespace) -> list[str]:
+    scaled = args.steps_scale != 1
+    return [f"quick look: {args.steps_scale:g} of the iterations"] if scaled else []
+
+
+def _in_brackets(parts: list[str]) -> str:
     return f" ({'; '.join(parts)})" if parts else ""

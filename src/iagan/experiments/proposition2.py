@@ -180,7 +180,8 @@ def markdown(rows: list[Row], settings: Proposition2) -> str:
 
 
 def _named(layers: int) -> str:
-    return {0: "none (z alone)", 1: "W₁"}.get(layers, f"W₁ … W{layers}")
+    subscript = str(layers).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    return {0: "none (z alone)", 1: "W₁", 2: "W₁, W₂"}.get(layers, f"W₁ … W{subscript}")
 
 
 def _spread(values: tuple[float, ...]) -> str:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from iagan.errors import OutputError, SettingError
+from iagan.errors import FileError, OutputError, SettingError
 from iagan.files import write_atomically, write_text
 
 SETTINGS, RECORDS = "settings.json", "records.jsonl"
@@ -19,28 +19,29 @@ class RunFolder:
     **Arguments:**
     - `path`: the folder; made if missing.
     - `settings`: a JSON object. What `compared` names must be as it was when the run began.
+    - `keys`: what every record has.
 
-    **Raises:** `SettingError` when the folder holds a run of other settings; `OutputError` when it
-    cannot be written.
+    **Raises:** `SettingError` when the folder holds a run of other settings; `FileError` when its
+    files are damaged; `OutputError` when it cannot be written.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], compared: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        compared: tuple[str, ...],
+        keys: tuple[str, ...],
+    ) -> None:
         self.path = path
-        self._check_settings(settings, compared)
+        self.keys = keys
+        if (path / RECORDS).exists() and not (path / SETTINGS).exists():
+            raise FileError(
+                f"{path} holds {RECORDS} without the {SETTINGS} of its run: nobody knows what was "
+                "run. Put it back, or name another folder."
+            )
+        keep_settings(path / SETTINGS, settings, compared)
         self._mend()
-
-    def _check_settings(self, settings: dict[str, Any], compared: tuple[str, ...]) -> None:
-        file = self.path / SETTINGS
-        if not file.exists():
-            write_text(file, _dump(settings))
-            return
-        known = json.loads(file.read_text())
-        for name in compared:
-            if known.get(name) != settings[name]:
-                raise SettingError(
-                    f"{self.path} holds a run with {name} {known.get(name)!r}; this one has "
-                    f"{settings[name]!r}. Repeat those settings or name another folder."
-                )
+        self.records()
 
     def _mend(self) -> None:
         """Drop a last line that was cut off while it was written."""
@@ -69,8 +70,36 @@ class RunFolder:
         file = self.path / RECORDS
         if not file.exists():
             return []
-        return [json.loads(line) for line in file.read_text().splitlines()]
+        return [
+            _object(line, f"{file}, line {number}", "Delete that line: it is run again.", self.keys)
+            for number, line in enumerate(file.read_bytes().splitlines(), 1)
+        ]
 
 
-def _dump(settings: dict[str, Any]) -> str:
-    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+def keep_settings(file: Path, settings: dict[str, Any], compared: tuple[str, ...]) -> None:
+    """Write them; if they are there, see that what `compared` names is as it was.
+
+    **Raises:** `SettingError` when it is not; `FileError` when the file is damaged; `OutputError`.
+    """
+    if not file.exists():
+        write_text(file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        return
+    known = _object(file.read_bytes(), f"{file}", "Name another folder.")
+    for name in compared:
+        if known.get(name) != settings[name]:
+            raise SettingError(
+                f"{file.parent} holds a run with {name} {known.get(name)!r}; this one has "
+                f"{settings[name]!r}. Repeat those settings or name another folder."
+            )
+
+
+def _object(text: bytes, place: str, advice: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A JSON object that has `keys`."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not set(keys) <= found.keys():
+        wanted = f" with {', '.join(keys)}" if keys else ""
+        raise FileError(f"{place}: a JSON object{wanted} was wanted; got {text[:40]!r}. {advice}")
+    return found

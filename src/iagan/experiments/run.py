@@ -29,6 +29,10 @@ IMAGES = "images"
 """The folder of a run that pictures are saved to, as SETTING/STEM_METHOD.png."""
 
 
+KEYS = ("setting", "method", "image")
+"""What tells records apart."""
+
+
 @dc.dataclass(frozen=True)
 class Plan:
     """What is to be run.
@@ -112,13 +116,12 @@ class Plan:
         )
 
 
-def readable(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Those that can be read as images, and why the others cannot."""
-    good, bad = [], {}
+def readable(paths: Sequence[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
+    """Those that can be read as images, with their shorter side, and why the others cannot."""
+    good, bad = {}, {}
     for path in paths:
         try:
-            load_image(path)
-            good.append(path)
+            good[path] = min(load_image(path).shape[-2:])
         except FileError as error:
             bad[path] = str(error)
     return good, bad

@@ -1,4 +1,4 @@
-"""`python -m iagan.cli`: the command `iagan`."""
+"""`python -m iagan`: the command `iagan`."""
 
 import sys
 
