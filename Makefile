@@ -1,4 +1,4 @@
-# The two commands of the project. Each sets up what it needs, and is quick when run again.
+# The commands of the project. Each sets up what it needs, and is quick when run again.
 #   make test    lint, types, tests (no network beyond the package index)
 #   make bench   seconds a step, against a plain loop, deepinv and the machine
 #   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder

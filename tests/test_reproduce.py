@@ -16,13 +16,14 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from iagan import measure
 from iagan.cli import main
 from iagan.experiments import paper, table
 from iagan.generators import Generator, LatentLaw, Metadata, save_prior
 from iagan.generators.began import Began
 from iagan.images import save_image
 
-QUICK = ["--steps-scale", "0.002", "--lpips", "squeeze"]
+QUICK = ["--steps-scale", "0.002", "--lpips", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +92,10 @@ def test_the_files_agree_and_say_what_the_run_was(whole):
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert len(titles) == len(paper.EXPERIMENTS)
     assert all("quick look: 0.002" in title for title in titles)
-    assert "1 images could not be read" in text
+    assert "1 image could not be read" in text
     for row in rows:
         assert row["count"] == "2"
-        assert (row["lpips_net"], row["steps_scale"]) == ("squeeze", "0.002")
+        assert (row["lpips_net"], row["steps_scale"]) == ("none", "0.002")
         number = f"{float(row['psnr']):.2f}"
         error = f"{float(row['psnr_error']):.2f}"
         assert f"| {row['setting']} | {row['method']} | 2 | {number} ± {error} |" in text
@@ -137,7 +138,7 @@ def test_a_finished_run_repeats_nothing(whole, prior, photos, capsys):
     before = (whole / "records.jsonl").read_bytes()
     assert reproduce(prior, photos, whole, "all", "--save-images", *QUICK) == 0
     assert (whole / "records.jsonl").read_bytes() == before
-    assert "nothing is left to be computed" in capsys.readouterr().err
+    assert "nothing is left that takes iterations" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -147,20 +148,26 @@ def test_a_finished_run_repeats_nothing(whole, prior, photos, capsys):
         (["--steps-scale", "0.004"], "steps_scale"),
         (["--restarts", "2"], "restarts"),
         (["--effort", "fast"], "effort"),
-        (["--lpips", "vgg"], "lpips"),
     ],
 )
 def test_another_setting_in_the_same_folder_is_refused(whole, prior, photos, change, word, capsys):
-    assert reproduce(prior, photos, whole, "table2", *QUICK, *change) == 2
+    argv = ["table2", *QUICK, "--save-images", *change]
+    assert reproduce(prior, photos, whole, *argv) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"holds a run with {word}" in line
+
+
+def test_pictures_cannot_be_asked_for_in_the_middle(whole, prior, photos, capsys):
+    assert reproduce(prior, photos, whole, "table2", *QUICK) == 2
+    assert "holds a run with save_images True" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("settings.json", b"{broken", "settings.json: a JSON object was wanted"),
-        ("settings.json", b"[]", "settings.json: a JSON object was wanted"),
+        ("settings.json", b"{broken", "settings.json: a JSON object with prior"),
+        ("settings.json", b"[]", "settings.json: a JSON object with prior"),
+        ("settings.json", b"{}", "settings.json: a JSON object with prior"),
         ("settings.json", None, "without the settings.json of its run"),
         ("records.jsonl", b"no record\n", "records.jsonl, line 1: a JSON object with setting"),
         ("records.jsonl", b"\xff\xfe\n", "records.jsonl, line 1: a JSON object with setting"),
@@ -176,7 +183,7 @@ def test_a_damaged_run_is_refused_in_one_line(
         (tmp_path / file).unlink()
     else:
         (tmp_path / file).write_bytes(content)
-    assert reproduce(prior, photos, tmp_path, "table2", *QUICK) == 2
+    assert reproduce(prior, photos, tmp_path, "table2", "--save-images", *QUICK) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in line
     assert "another folder" in line or "Delete that line" in line
@@ -204,7 +211,62 @@ def test_photographs_smaller_than_the_priors_images_are_named(prior, tmp_path, c
     assert reproduce(prior, tmp_path, tmp_path / "run", *argv) == 0
     out, err = capsys.readouterr()
     assert "small.png has fewer than 32×32 pixels" in err
-    assert "1 images of fewer than 32×32 pixels were enlarged" in out
+    assert "1 image of fewer than 32×32 pixels: enlarged" in out
+
+
+def test_another_image_of_a_known_name_is_refused(prior, photos, tmp_path, capsys):
+    """Its scores would be those of the first."""
+    argv = ["table4", "--methods", "naive", *QUICK]
+    assert reproduce(prior, photos / "a.png", tmp_path / "run", *argv) == 0
+    (tmp_path / "a.png").write_bytes((photos / "b.png").read_bytes())
+    assert reproduce(prior, tmp_path / "a.png", tmp_path / "run", *argv) == 2
+    assert "another image that is called a.png" in capsys.readouterr().err
+
+
+def test_a_table_of_more_images_than_were_named_says_so(prior, photos, tmp_path, capsys):
+    argv = ["table4", "--methods", "naive", *QUICK]
+    assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
+    assert reproduce(prior, photos, tmp_path / "run", *argv, "-n", "1") == 0
+    assert "also has records of 1 image not named here" in capsys.readouterr().err
+
+
+def test_equal_images_have_a_finite_psnr(prior, tmp_path, capsys):
+    """A flat picture comes back as it was; JSON knows no infinity, a mean of it is useless."""
+    save_image(torch.full((1, 3, 40, 40), 0.0), tmp_path / "flat.png")
+    save_image(torch.full((1, 3, 40, 40), 1.0), tmp_path / "white.png")
+    argv = ["table2", "--methods", "naive", *QUICK]
+    assert reproduce(prior, tmp_path, tmp_path / "run", *argv) == 0
+    assert all(r["psnr"] <= 120 for r in records(tmp_path / "run"))
+    assert "inf" not in capsys.readouterr().out.lower()
+
+
+def test_lpips_that_cannot_be_had_is_refused_before_the_run(
+    prior, photos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    measure._network.cache_clear()
+    assert reproduce(prior, photos, tmp_path / "run", "table4", "--methods", "naive") == 2
+    assert "leave LPIPS out: --lpips none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_lpips_is_recorded_and_averaged(prior, photos, tmp_path, capsys, monkeypatch):
+    """With a stand-in for the network: the root mean square of what it is given."""
+
+    class Distance(torch.nn.Module):
+        def forward(self, a, b):
+            return (a - b).square().mean((1, 2, 3)).sqrt() / 2
+
+    monkeypatch.setattr(measure, "_network", lambda net: Distance())
+    argv = ["table4", "--methods", "naive", "--lpips", "vgg"]
+    assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
+    own = records(tmp_path / "run")
+    for record in own:
+        assert record["lpips"] == pytest.approx(record["mse"] ** 0.5, rel=1e-4)
+    out = capsys.readouterr().out
+    assert "LPIPS (vgg)" in out
+    assert f"| {sum(r['lpips'] for r in own) / 2:.3f} ±" in out
 
 
 def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
@@ -220,6 +282,8 @@ def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
         (["-n", "0"], "at least one image"),
         (["-n", "-3"], "at least one image"),
         (["--settings", "sr-3"], "sr-4, sr-8"),
+        (["--methods", "pinv"], "table2 has the methods naive, dip, csgm"),
+        (["--restarts", "0"], "at least one start of z"),
         (["--steps-scale", "2"], "share in"),
     ],
 )
@@ -242,15 +306,19 @@ def test_a_folder_without_a_readable_image_is_refused(prior, tmp_path, capsys):
 
 
 def test_two_images_of_one_name_are_refused(prior, photos, tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes((photos / "a.png").read_bytes())
-    argv = ["reproduce", "table4", "--prior", prior, "--images", str(photos), str(tmp_path)]
-    assert main([*argv, "-o", str(tmp_path / "run")]) == 2
-    assert "a.png" in capsys.readouterr().err
+    """Also of another suffix: their pictures would be one file."""
+    argv = ["reproduce", "table4", *QUICK, "--prior", prior, "-o", str(tmp_path / "run")]
+    for name in ("a.png", "a.bmp"):
+        other = tmp_path / name
+        save_image(torch.full((1, 3, 40, 40), 0.5), tmp_path / "grey.png")
+        (tmp_path / "grey.png").rename(other)
+        assert main([*argv, "--images", str(photos), str(other)]) == 2
+        assert str(other) in capsys.readouterr().err
 
 
 def test_a_killed_run_goes_on_and_a_second_process_is_refused(prior, photos, tmp_path, capsys):
     """`kill -9` after some records, half a line left behind: the rest is as if nothing was."""
-    argv = ["table1", "--methods", "naive", "csgm", "iagan", "--lpips", "squeeze"]
+    argv = ["table1", "--methods", "naive", "csgm", "iagan", "--lpips", "none"]
     scale = ["--steps-scale", "0.05", "--save-images"]
     assert reproduce(prior, photos, tmp_path / "once", *argv, *scale) == 0
     run = tmp_path / "killed"

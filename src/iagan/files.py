@@ -103,6 +103,8 @@ def only_process(folder: Path) -> Iterator[None]:
 
 def _refusal(target: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
+    if target.parent.is_file():
+        reason = f"{target.parent} is a file, and a folder was wanted"
     return OutputError(f"Cannot write {target}: {reason}. Name a place that can be written.")
 
 

@@ -95,6 +95,11 @@ METRICS: dict[str, Callable[..., Any]] = {"psnr": psnr, "ssim": ssim, "lpips": l
 """Every measure by name."""
 
 
+def load_lpips(net: str) -> None:
+    """Fetch and load an LPIPS backbone, where that is not done yet; see `lpips` for the errors."""
+    _network(net)
+
+
 @functools.cache
 def _network(net: str) -> torch.nn.Module:
     if net not in BACKBONES:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.cli import options
-from iagan.errors import ImageFileError, SettingError
+from iagan.errors import ImageFileError, MissingDependencyError, SettingError
 
 if TYPE_CHECKING:
     from iagan.experiments.run import Plan
@@ -26,25 +26,42 @@ COMPARED = (
     "restarts",
     "seed",
     "lpips",
+    "save_images",
 )
 """What a run that goes on must have in common with its beginning."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("tables", metavar="TABLE", nargs="+", choices=(*TABLES, THEORY, "all"))
+    choices = (*TABLES, THEORY, "all")
+    parser.add_argument(
+        "tables", metavar="TABLE", nargs="+", choices=choices, help=", ".join(choices)
+    )
     parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help="photographs")
-    parser.add_argument("-n", "--count", type=int, metavar="N", help="the first N images only")
+    parser.add_argument("-n", "--count", type=int, metavar="N", help="the first N that can be read")
     parser.add_argument("-o", "--output", metavar="RUN", required=True, help="a folder; resumable")
-    parser.add_argument("--methods", nargs="+", choices=options.METHODS)
+    parser.add_argument("--methods", nargs="+", choices=options.METHODS, help="only these")
     parser.add_argument("--settings", nargs="+", metavar="KEY", help="only these, as sr-4")
     parser.add_argument(
         "--effort", choices=("paper", "fast"), default="paper", help="iterations (default: paper)"
     )
-    parser.add_argument("--steps-scale", type=float, default=1.0, metavar="F", help="a quick look")
-    parser.add_argument("--restarts", type=int, default=1, metavar="K")
+    parser.add_argument(
+        "--steps-scale",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="share of the iterations, above 0 and up to 1: a quick look, and marked as such",
+    )
+    parser.add_argument(
+        "--restarts", type=int, default=1, metavar="K", help="starts of z (default: 1)"
+    )
     parser.add_argument("--save-images", action="store_true", help="and draw figures of them")
-    parser.add_argument("--lpips", choices=options.LPIPS_NETS, default="alex")
+    parser.add_argument(
+        "--lpips",
+        choices=(*options.LPIPS_NETS, "none"),
+        default="alex",
+        help="its backbone (default: alex); none: leave it out",
+    )
     options.add_prior(parser)
     options.add_seed(parser)
 
@@ -54,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from iagan.files import check_writable, only_process
 
     if not 0 < args.steps_scale <= 1:
-        raise SettingError(f"--steps-scale wants a share in (0, 1]; got {args.steps_scale}.")
+        raise SettingError(
+            f"--steps-scale wants a share in (0, 1]; got {args.steps_scale}. Take 0.25 for a look."
+        )
     work = None if set(args.tables) == {THEORY} else _prepare(args)
     folder = Path(args.output)
     check_writable(folder / "settings.json")
@@ -93,16 +112,17 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
     from iagan.images import find_images
 
     if args.count is not None and args.count < 1:
-        raise SettingError(f"-n wants at least one image; got {args.count}.")
+        raise SettingError(
+            f"-n wants at least one image; got {args.count}. Leave it out for all of them."
+        )
     if not args.images:
         raise SettingError("--images is missing: photographs are wanted. Name a folder of them.")
-    found = find_images([Path(name) for name in args.images])[: args.count]
-    good, skipped = readable(found)
+    good, skipped = readable(find_images([Path(name) for name in args.images]), args.count)
     if not good:
         reason = next(iter(skipped.values()), "there is none")
         raise ImageFileError(
             f"--images wants photographs in {', '.join(args.images)}; got none that can be read "
-            f"({reason})"
+            f"({reason}). Name a folder with PNG or JPEG files."
         )
     plan = Plan(
         experiments=tuple(t for t in TABLES if t in args.tables or "all" in args.tables),
@@ -113,26 +133,38 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
         steps_scale=args.steps_scale,
         restarts=args.restarts,
         seed=args.seed,
-        lpips_net=args.lpips,
+        lpips_net=None if args.lpips == "none" else args.lpips,
         save_images=args.save_images,
     )
+    _check_lpips(plan)
     generator = options.load_generator(args)
     return plan, generator, _notes(generator, good, skipped)
+
+
+def _check_lpips(plan: Plan) -> None:
+    """See that LPIPS can be measured before hours are spent."""
+    from iagan import measure
+
+    if plan.lpips_net is not None:
+        try:
+            measure.load_lpips(plan.lpips_net)
+        except MissingDependencyError as error:
+            raise MissingDependencyError(f"{error} Or leave LPIPS out: --lpips none.") from error
 
 
 def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]) -> list[str]:
     """Tell of images that are not as wanted, one by one, and return what the table says of them."""
     notes = []
-    for path, why in skipped.items():
-        _tell(f"skipped {path}: {why}")
+    for why in skipped.values():
+        _tell(f"skipped: {why}")
     if skipped:
-        notes.append(f"{len(skipped)} images could not be read; they are in no row.\n")
+        notes.append(f"{_images(len(skipped))} could not be read: in no row.\n")
     side = max(generator.image_shape[1:])
     small = [path for path, shorter in good.items() if shorter < side]
     for path in small:
         _tell(f"{path} has fewer than {side}×{side} pixels and is enlarged: its scores flatter.")
     if small:
-        notes.append(f"{len(small)} images of fewer than {side}×{side} pixels were enlarged.\n")
+        notes.append(f"{_images(len(small))} of fewer than {side}×{side} pixels: enlarged.\n")
     return notes
 
 
@@ -144,6 +176,9 @@ def _run_tables(
 
     runs = RunFolder(folder, _settings(args, plan, generator), COMPARED, KEYS)
     _tell(_estimate(plan, generator, runs.records()))
+    others = {r["image"] for r in runs.records()} - {path.name for path in plan.images}
+    if others:
+        _tell(f"{folder} also has records of {_images(len(others))} not named here; all are shown.")
     run(plan, generator, runs, _tell)
     print(_write_tables(args, plan, runs, notes), end="")
 
@@ -155,11 +190,19 @@ def _tell(line: str) -> None:
 def _estimate(plan: Plan, generator: Generator, records: list[dict[str, object]]) -> str:
     from iagan.experiments.estimate import estimate_seconds, in_words
 
-    return f"{len(plan.images)} images: {in_words(estimate_seconds(plan, generator, records))}"
+    count = len(plan.images)
+    return f"{_images(count)}: {in_words(estimate_seconds(plan, generator, records))}"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dict[str, object]:
-    names = ("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "device", "precision")
+    names = (
+        *("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "save_images"),
+        *("device", "precision"),
+    )
     iterations: dict[str, dict[str, dict[str, int]]] = {}
     for _, setting, methods in plan.tasks():
         of = {method: plan.resolved(method, setting, generator) for method in methods}

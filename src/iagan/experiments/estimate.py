@@ -46,7 +46,7 @@ def estimate_seconds(
 def in_words(seconds: dict[str, float]) -> str:
     """One line."""
     if not seconds:
-        return "nothing is left to be computed"
+        return "nothing is left that takes iterations"
     parts = ", ".join(f"{phase.upper()} {_duration(s)}" for phase, s in seconds.items())
     return f"about {_duration(sum(seconds.values()))} on this machine ({parts})"
 

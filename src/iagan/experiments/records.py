@@ -11,6 +11,7 @@ from iagan.errors import FileError, OutputError, SettingError
 from iagan.files import write_atomically, write_text
 
 SETTINGS, RECORDS = "settings.json", "records.jsonl"
+TABLES = ("table.md", "table.tex", "table.csv")
 
 
 class RunFolder:
@@ -34,10 +35,11 @@ class RunFolder:
     ) -> None:
         self.path = path
         self.keys = keys
-        if (path / RECORDS).exists() and not (path / SETTINGS).exists():
+        strange = [name for name in (RECORDS, *TABLES) if (path / name).exists()]
+        if strange and not (path / SETTINGS).exists():
             raise FileError(
-                f"{path} holds {RECORDS} without the {SETTINGS} of its run: nobody knows what was "
-                "run. Put it back, or name another folder."
+                f"{path} holds {strange[0]} without the {SETTINGS} of its run: nobody knows what "
+                "was run. Put it back, or name another folder."
             )
         keep_settings(path / SETTINGS, settings, compared)
         self._mend()
@@ -48,7 +50,7 @@ class RunFolder:
         file = self.path / RECORDS
         if not file.exists():
             return
-        content = file.read_bytes()
+        content = _read(file)
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_atomically(file, lambda stream: stream.write(whole))
@@ -72,7 +74,7 @@ class RunFolder:
             return []
         return [
             _object(line, f"{file}, line {number}", "Delete that line: it is run again.", self.keys)
-            for number, line in enumerate(file.read_bytes().splitlines(), 1)
+            for number, line in enumerate(_read(file).splitlines(), 1)
         ]
 
 
@@ -84,13 +86,20 @@ def keep_settings(file: Path, settings: dict[str, Any], compared: tuple[str, ...
     if not file.exists():
         write_text(file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
         return
-    known = _object(file.read_bytes(), f"{file}", "Name another folder.")
+    known = _object(_read(file), f"{file}", "Name another folder.", compared)
     for name in compared:
-        if known.get(name) != settings[name]:
+        if known[name] != settings[name]:
             raise SettingError(
-                f"{file.parent} holds a run with {name} {known.get(name)!r}; this one has "
+                f"{file.parent} holds a run with {name} {known[name]!r}; this one has "
                 f"{settings[name]!r}. Repeat those settings or name another folder."
             )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FileError(f"{file} cannot be read: {error.strerror}. Name another folder.") from error
 
 
 def _object(text: bytes, place: str, advice: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:

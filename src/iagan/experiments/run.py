@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import torch
 
 from iagan import measure
-from iagan.errors import FileError, MissingDependencyError, SettingError
+from iagan.errors import FileError, SettingError
 from iagan.experiments.paper import EXPERIMENTS, Setting
 from iagan.experiments.records import RunFolder
+from iagan.experiments.table import LEAST_MSE
 from iagan.generators import Generator
 from iagan.images import crop_square, load_image, save_image
 from iagan.observation import Observation, observe
@@ -29,8 +31,11 @@ IMAGES = "images"
 """The folder of a run that pictures are saved to, as SETTING/STEM_METHOD.png."""
 
 
-KEYS = ("setting", "method", "image")
-"""What tells records apart."""
+KEYS = (
+    *("setting", "method", "image", "image_sha256"),
+    *("mse", "psnr", "ssim", "lpips", "seconds", "relative_residual"),
+)
+"""What a record has; the first three tell records apart."""
 
 
 @dc.dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Plan:
     - `effort`: `"paper"`, or `"fast"` as in `iagan.reconstruct`.
     - `steps_scale`: iterations as a share of that, in (0, 1].
     - `restarts`, `seed`: as in `iagan.reconstruct`.
-    - `lpips_net`: the backbone of LPIPS.
+    - `lpips_net`: the backbone of LPIPS; None leaves LPIPS out.
     - `save_images`: keep every picture in the folder.
     - `chunk`: images worked on together.
 
@@ -60,30 +65,33 @@ class Plan:
     steps_scale: float = 1.0
     restarts: int = 1
     seed: int = 0
-    lpips_net: str = "alex"
+    lpips_net: str | None = "alex"
     save_images: bool = False
     chunk: int = 4
 
     def __post_init__(self) -> None:
         if not 0 < self.steps_scale <= 1:
             raise SettingError(f"--steps-scale wants a share in (0, 1]; got {self.steps_scale}.")
-        known = (
-            [setting.key for _, setting, _ in dc.replace(self, settings=None).tasks()]
-            if (self.settings)
-            else []
-        )
-        strange = [key for key in self.settings or () if key not in known]
-        if strange:
-            raise SettingError(
-                f"{', '.join(self.experiments)} has the settings {', '.join(known)}; got "
-                f"{', '.join(strange)}. Name some of them."
-            )
-        names = Counter(path.name for path in self.images)
-        twice = [name for name, count in names.items() if count > 1]
+        if self.restarts < 1:
+            raise SettingError(f"--restarts wants at least one start of z; got {self.restarts}.")
+        own = [EXPERIMENTS[name] for name in self.experiments]
+        keys = [setting.key for each in own for setting in each.settings]
+        self._check_known("settings", self.settings, keys)
+        self._check_known("methods", self.methods, [m for each in own for m in each.methods])
+        stems = Counter(path.stem for path in self.images)
+        twice = [str(path) for path in self.images if stems[path.stem] > 1]
         if twice:
             raise SettingError(
-                f"Records tell images by name, and {len(twice)} names are there twice, such as "
-                f"{twice[0]}. Rename one."
+                f"Images wanted names that differ before their suffix; got {', '.join(twice[:2])} "
+                f"({len(twice)} such in all). Rename them."
+            )
+
+    def _check_known(self, what: str, given: Sequence[str] | None, known: list[str]) -> None:
+        strange = [name for name in given or () if name not in known]
+        if strange:
+            raise SettingError(
+                f"{', '.join(self.experiments)} has the {what} {', '.join(dict.fromkeys(known))}; "
+                f"got {', '.join(strange)}. Name some of them."
             )
 
     def tasks(self) -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
@@ -116,10 +124,18 @@ class Plan:
         )
 
 
-def readable(paths: Sequence[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
-    """Those that can be read as images, with their shorter side, and why the others cannot."""
-    good, bad = {}, {}
+def readable(
+    paths: Sequence[Path], count: int | None = None
+) -> tuple[dict[Path, int], dict[Path, str]]:
+    """The first `count` that can be read as images, with their shorter side, in pixels.
+
+    And why the others among them cannot.
+    """
+    good: dict[Path, int] = {}
+    bad: dict[Path, str] = {}
     for path in paths:
+        if len(good) == count:
+            break
         try:
             good[path] = min(load_image(path).shape[-2:])
         except FileError as error:
@@ -134,7 +150,11 @@ def run(
     report: Callable[[str], None],
     on_progress: ProgressCallback | None = None,
 ) -> None:
-    """Append a record for every image × method × setting that has none yet."""
+    """Append a record for every image × method × setting that has none yet.
+
+    **Raises:** `SettingError` when the folder has records of another image of the same name.
+    """
+    _check_images(plan, folder)
     for _, setting, methods in plan.tasks():
         waiting = plan.waiting(setting, methods, folder.records())
         if not waiting:
@@ -144,6 +164,20 @@ def run(
         for start in range(0, len(waiting), plan.chunk):
             report(f"{setting.key}: {start} of {len(waiting)} images")
             work.on(waiting[start : start + plan.chunk])
+
+
+def _check_images(plan: Plan, folder: RunFolder) -> None:
+    known = {record["image"]: record["image_sha256"] for record in folder.records()}
+    for path in plan.images:
+        if known.get(path.name, _sha256(path)) != _sha256(path):
+            raise SettingError(
+                f"{folder.path} has records of another image that is called {path.name}. Name "
+                "another folder for the run, or another image."
+            )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dc.dataclass(frozen=True)
@@ -190,6 +224,7 @@ class _Work:
                     if (method, path.name) not in done:
                         record = _record(self.plan, result, i, truth[i : i + 1])
                         head = {"setting": self.setting.key, "method": method, "image": path.name}
+                        head["image_sha256"] = _sha256(path)
                         self.folder.append(head | record)
 
     def _save(self, paths: Sequence[Path], images: Image, what: str) -> None:
@@ -233,21 +268,16 @@ def _groups(methods: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def _record(plan: Plan, result: Reconstruction, i: int, truth: Image) -> dict[str, Any]:
     image = result.image[i : i + 1].detach().cpu().float().clamp(0, 1)
+    mse = float((image - truth).square().mean())
+    net = plan.lpips_net
     return {
-        "mse": float((image - truth).square().mean()),
-        "psnr": measure.psnr(image, truth, data_range=1.0),
+        "mse": mse,
+        "psnr": -10 * math.log10(max(mse, LEAST_MSE)),
         "ssim": float(measure.ssim(image, truth, data_range=1.0)[0]),
-        "lpips": _lpips(plan, image, truth),
+        "lpips": None if net is None else float(measure.lpips(image, truth, net=net)[0]),
         "seconds": result.seconds / len(result.image),
         "steps": int(result.iterations[i]),
         "residual": float(result.residual[i]),
         "relative_residual": float(result.relative_residual[i]),
         "noise_floor": result.noise_floor,
     }
-
-
-def _lpips(plan: Plan, image: Image, truth: Image) -> float | None:
-    try:
-        return float(measure.lpips(image, truth, net=plan.lpips_net)[0])
-    except MissingDependencyError:
-        return None

@@ -11,6 +11,9 @@ from typing import Any
 
 from iagan.experiments.paper import EXPERIMENTS, PAPER_SECONDS, published
 
+LEAST_MSE = 1e-12
+"""Of equal images: 120 dB, so that means and spreads stay finite."""
+
 
 @dc.dataclass(frozen=True)
 class Cell:
@@ -62,7 +65,7 @@ def _cell(
         setting,
         method,
         len(records),
-        psnr=-10 * math.log10(max(mse, 1e-12)),
+        psnr=-10 * math.log10(max(mse, LEAST_MSE)),
         psnr_error=_standard_error([r["psnr"] for r in records]),
         mse=mse,
         mse_error=_standard_error([r["mse"] for r in records]),
@@ -99,10 +102,12 @@ def tex(found: list[Cell], lpips_net: str, title: str) -> str:
     head = [column.format(net=lpips_net) for column in COLUMNS]
     head[6] = r"largest $\|A\hat x-y\|/\|y\|$"
     lines = [r" & ".join(head)] + [" & ".join(_texts(cell, r"$\pm$")) for cell in found]
+    caption = title.replace("×", r"$\times$")
     body = [line.replace("–", "--").replace("_", r"\_") + r" \\" for line in lines]
     return "\n".join(
         [
-            f"% {title}",
+            r"\begin{table}",
+            rf"\caption{{{caption}}}",
             r"\begin{tabular}{ll" + "r" * (len(COLUMNS) - 2) + "}",
             r"\toprule",
             body[0],
@@ -110,6 +115,7 @@ def tex(found: list[Cell], lpips_net: str, title: str) -> str:
             *body[1:],
             r"\bottomrule",
             r"\end{tabular}",
+            r"\end{table}",
             "",
         ]
     )

@@ -87,7 +87,7 @@ def _in_words(path: Path, kind: str) -> Iterator[None]:
         lines = str(error).splitlines() or [""]
         raise CheckpointError(
             f"{path} is truncated or broken: it begins as a {kind}, but reading it failed with "
-            f"{type(error).__name__}: {lines[0][:120]} Fetch the file again."
+            f"{type(error).__name__}: {lines[0][:120].rstrip('.')}. Fetch the file again."
         ) from error
 
 

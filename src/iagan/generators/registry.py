@@ -132,8 +132,7 @@ def load_prior(
             "or give the path of a checkpoint."
         )
     raise FileError(
-        f"No checkpoint at {path}. Give the path of a file, or a name: see "
-        "iagan.available_priors()."
+        f"No checkpoint at {path}. Give the path of a file, or a name that 'iagan priors' lists."
     )
 
 

@@ -114,9 +114,10 @@ def _read(path: Path) -> tuple[Mapping[str, str], Tensors]:
             names = list(stream.keys())
             return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120].rstrip(".")
         raise CheckpointError(
             f"{path} is truncated or broken: it begins as a safetensors file, but reading it "
-            f"failed: {(str(error).splitlines() or [''])[0][:120]} Fetch the file again."
+            f"failed: {reason}. Fetch the file again."
         ) from error
 
 
