@@ -269,6 +269,13 @@ def test_lpips_is_recorded_and_averaged(prior, photos, tmp_path, capsys, monkeyp
     assert f"| {sum(r['lpips'] for r in own) / 2:.3f} ±" in out
 
 
+def test_methods_that_only_some_tables_have_are_welcome(prior, photos, tmp_path, capsys):
+    """One list of methods for many tables; Table 4 has no back-projection."""
+    argv = ["table4", "--methods", "naive", "iagan-bp", *QUICK]
+    assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
+    assert {r["method"] for r in records(tmp_path / "run")} == {"naive"}
+
+
 def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
     assert reproduce(prior, photos, tmp_path / "r", "table4", "-n", "1", *QUICK) == 0
     out = capsys.readouterr().out

@@ -76,8 +76,11 @@ class Plan:
             raise SettingError(f"--restarts wants at least one start of z; got {self.restarts}.")
         own = [EXPERIMENTS[name] for name in self.experiments]
         keys = [setting.key for each in own for setting in each.settings]
-        self._check_known("settings", self.settings, keys)
-        self._check_known("methods", self.methods, [m for each in own for m in each.methods])
+        if not set(self.settings or ()) <= set(keys):
+            raise self._unknown("settings", self.settings, keys)
+        methods = [method for each in own for method in each.methods]
+        if self.methods and not set(self.methods) & set(methods):  # a table lacks some: no harm
+            raise self._unknown("methods", self.methods, methods)
         stems = Counter(path.stem for path in self.images)
         twice = [str(path) for path in self.images if stems[path.stem] > 1]
         if twice:
@@ -86,13 +89,12 @@ class Plan:
                 f"({len(twice)} such in all). Rename them."
             )
 
-    def _check_known(self, what: str, given: Sequence[str] | None, known: list[str]) -> None:
-        strange = [name for name in given or () if name not in known]
-        if strange:
-            raise SettingError(
-                f"{', '.join(self.experiments)} has the {what} {', '.join(dict.fromkeys(known))}; "
-                f"got {', '.join(strange)}. Name some of them."
-            )
+    def _unknown(self, what: str, given: Sequence[str] | None, known: list[str]) -> SettingError:
+        strange = ", ".join(name for name in given or () if name not in known)
+        return SettingError(
+            f"{', '.join(self.experiments)} has the {what} {', '.join(dict.fromkeys(known))}; got "
+            f"{strange}. Name some of them."
+        )
 
     def tasks(self) -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
         """Experiment, setting and methods, in the paper's order."""
