@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,6 +57,27 @@ def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str
             if round_ > 0:
                 found[name].append(taken)
     return found
+
+
+def step_seconds(
+    works: dict[str, Callable[[int], object]], steps: int, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of a step of every work, interleaved: a run of 3·`steps` less one of `steps`.
+
+    So neither what a run does once nor its last evaluation is counted as steps.
+    """
+    runs: dict[str, Callable[[], object]] = {}
+    for name, work in works.items():
+        runs[f"{name} short"] = partial(work, steps)
+        runs[f"{name} long"] = partial(work, 3 * steps)
+    taken = interleaved(runs, rounds)
+    return {
+        name: [
+            max(long - short, 1e-9) / (2 * steps)
+            for short, long in zip(taken[f"{name} short"], taken[f"{name} long"], strict=True)
+        ]
+        for name in works
+    }
 
 
 def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
 
 import torch
 
@@ -82,16 +81,15 @@ def _network(
 
 
 def _step(args: argparse.Namespace, y: Observation, generator: Generator, method: str) -> float:
-    """Seconds of one step of all images: of long runs less short ones, so that no start counts."""
+    """Seconds of one step of all images."""
 
-    def work(steps: int) -> Callable[[], object]:
+    def work(steps: int) -> object:
         given = (
             {"csgm_steps": steps, "steps": 0}
             if method == "csgm"
             else {"csgm_steps": 0, "steps": steps}
         )
-        return lambda: iagan.reconstruct(y, generator, method, effort="paper", **given)
+        return iagan.reconstruct(y, generator, method, effort="paper", **given)
 
-    works = {"short": work(args.steps), "long": work(3 * args.steps)}
-    taken = {k: statistics.median(v) for k, v in facts.interleaved(works, args.rounds).items()}
-    return max(taken["long"] - taken["short"], 1e-9) / (2 * args.steps)
+    taken = facts.step_seconds({method: work}, args.steps, args.rounds)
+    return statistics.median(taken[method])

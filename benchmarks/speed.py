@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
 
 import iagan
 from benchmarks import facts
@@ -37,22 +36,27 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     many = iagan.observe(photo.expand(args.batch, -1, -1, -1), operator)
     plain, deepinv = PlainLoop(generator, one), deepinv_csgm(generator, one)
 
-    def ours(**steps: int) -> Callable[[], object]:
-        method = "iagan" if steps["steps"] else "csgm"
-        return lambda: iagan.reconstruct(many, generator, method, effort="paper", **steps)
+    def csgm(steps: int) -> object:
+        return iagan.reconstruct(many, generator, "csgm", effort="paper", csgm_steps=steps, steps=0)
 
-    taken = facts.interleaved(
+    def adapt(steps: int) -> object:
+        return iagan.reconstruct(
+            many, generator, "iagan", effort="paper", csgm_steps=0, steps=steps
+        )
+
+    taken = facts.step_seconds(
         {
-            "reference csgm": lambda: plain.csgm(args.steps),
-            "deepinv csgm": lambda: deepinv(args.steps),
-            "ours csgm": ours(csgm_steps=args.steps, steps=0),
-            "reference iagan": lambda: plain.iagan(args.steps),
-            "ours iagan": ours(csgm_steps=0, steps=args.steps),
+            "reference csgm": plain.csgm,
+            "deepinv csgm": deepinv,
+            "ours csgm": csgm,
+            "reference iagan": plain.iagan,
+            "ours iagan": adapt,
         },
+        args.steps,
         args.rounds,
     )
     step = {
-        name: [s / args.steps / (args.batch if name.startswith("ours") else 1) for s in times]
+        name: [s / (args.batch if name.startswith("ours") else 1) for s in times]
         for name, times in taken.items()
     }
     return _report(args, generator, step)
