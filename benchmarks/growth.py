@@ -92,5 +92,7 @@ def _plot(found: dict[str, dict[int, float]], path: Path) -> None:
         linear = [times[0] * size / sizes[0] for size in sizes]
         axes.loglog(sizes, linear, linestyle=":", color="grey", label="linear")
         axes.set(xlabel=name, ylabel="seconds a step")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize="small")
+        axes.minorticks_off()
         axes.legend()
     write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=110))
