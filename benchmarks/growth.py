@@ -93,6 +93,6 @@ def _plot(found: dict[str, dict[int, float]], path: Path) -> None:
         axes.loglog(sizes, linear, linestyle=":", color="grey", label="linear")
         axes.set(xlabel=name, ylabel="seconds a step")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize="small")
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
         axes.legend()
     write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=110))
