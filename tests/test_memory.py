@@ -37,16 +37,16 @@ def test_a_batch_that_is_too_large_is_halved_with_the_same_results(method, monke
     """The allocator fails for more than 2 rows; 5 images go through all the same."""
     generator = nonlinear_generator()
     observation = iagan.observe(images(5), iagan.operators.BicubicDownsample((3, 16, 16), 4))
-    options = {"csgm_steps": 3, "steps": 3}
+    options = {"csgm_steps": 3, "steps": 3, "batch_size": 5}
     whole = iagan.reconstruct(observation, generator, method, **options)
-    minimize = task.minimize
+    minimize = task.minimize_on_threads
 
     def scarce(objective, start, *others):
         if len(next(iter(start.values()))) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
         return minimize(objective, start, *others)
 
-    monkeypatch.setattr(task, "minimize", scarce)
+    monkeypatch.setattr(task, "minimize_on_threads", scarce)
     halved = iagan.reconstruct(observation, generator, method, **options)
     assert "out of memory with 5 rows; going on with 2" in caplog.text
     torch.testing.assert_close(halved.image, whole.image)
@@ -84,14 +84,14 @@ def test_one_row_that_does_not_fit_goes_on_with_layers_computed_twice(monkeypatc
     observation = iagan.Observation(y, iagan.operators.BicubicDownsample((3, 32, 32), 4))
     options = {"csgm_steps": 3, "steps": 3, "effort": "paper"}
     whole = iagan.reconstruct(observation, generator, "iagan", **options)
-    minimize = task.minimize
+    minimize = task.minimize_on_threads
 
     def scarce(*others):
         if not is_recomputing():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
         return minimize(*others)
 
-    monkeypatch.setattr(task, "minimize", scarce)
+    monkeypatch.setattr(task, "minimize_on_threads", scarce)
     thrifty = iagan.reconstruct(observation, generator, "iagan", **options)
     assert "out of memory with one row; going on with its layers computed twice" in caplog.text
     assert not is_recomputing()
@@ -103,7 +103,7 @@ def test_too_little_memory_for_one_image_ends_in_words(monkeypatch):
     def never(*others):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
 
-    monkeypatch.setattr(task, "minimize", never)
+    monkeypatch.setattr(task, "minimize_on_threads", never)
     observation = iagan.observe(images(1), iagan.operators.BicubicDownsample((3, 16, 16), 4))
     with pytest.raises(SettingError, match="one image at least") as caught:
         iagan.reconstruct(observation, nonlinear_generator(), "csgm")
@@ -114,7 +114,7 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch):
     def broken(*others):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(task, "minimize", broken)
+    monkeypatch.setattr(task, "minimize_on_threads", broken)
     observation = iagan.observe(images(2), iagan.operators.BicubicDownsample((3, 16, 16), 4))
     with pytest.raises(RuntimeError, match="shapes"):
         iagan.reconstruct(observation, nonlinear_generator(), "csgm", csgm_steps=1)

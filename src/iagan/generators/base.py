@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses as dc
 import math
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Literal, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ from torch.func import functional_call
 from iagan.errors import SettingError, ShapeError
 from iagan.images import Crop
 from iagan.types import Image, Latent
+
+_of_thread = threading.local()
 
 Law = Literal["uniform", "normal"]
 
@@ -117,11 +121,12 @@ class Generator:
 
     def __call__(self, z: Latent) -> Image:
         """G(z) in [0, 1]: `(batch, *latent.shape)` → `(batch, *image_shape)`."""
-        return self._image(self.module, z)
+        return self._image(_own(self.module), z)
 
     def synthesize(self, theta: Mapping[str, Tensor], z: Latent) -> Image:
         """$G_\\theta(z)$ with the weights `theta` in place of the pretrained ones (eq. 3)."""
-        return self._image(lambda at: functional_call(self.module, dict(theta), (at,)), z)
+        module = _own(self.module)
+        return self._image(lambda at: functional_call(module, dict(theta), (at,)), z)
 
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights θ by name; buffers are not among them."""
@@ -168,3 +173,17 @@ class Generator:
                 "Wrap it in one that returns the image alone."
             )
         return (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
+
+
+def _own(module: nn.Module) -> nn.Module:
+    """`module`, or in threads but the main one a copy that shares its weights: while
+    `functional_call` runs, a module has other ones.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return module
+    copies = _of_thread.__dict__.setdefault("copies", WeakKeyDictionary())
+    if module not in copies:
+        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        copies[module] = copy.deepcopy(module, shared)
+    found: nn.Module = copies[module]
+    return found

@@ -14,6 +14,7 @@ from torch import Tensor
 from iagan.errors import SettingError
 from iagan.generators import Generator
 from iagan.generators.recompute import is_recomputing, recomputing
+from iagan.generators.winograd import quick_convolutions
 from iagan.observation import Observation
 from iagan.reconstruction.memory import is_out_of_memory, rows_that_fit
 from iagan.reconstruction.optimize import (
@@ -24,15 +25,16 @@ from iagan.reconstruction.optimize import (
     StepCallback,
     Variables,
     join,
-    minimize,
 )
 from iagan.reconstruction.result import Settings, squared_norms
+from iagan.reconstruction.threads import minimize_on_threads
 from iagan.types import Image, Latent, PerImage
 
 logger = logging.getLogger("iagan")
 
-MOST_ON_CPU, MOST_ON_GPU = 8, 64
-"""Rows worked on at once where the caller does not say: more are no quicker."""
+MOST_A_THREAD, MOST_ON_GPU = 4, 64
+"""Rows worked on at once, by a thread of a CPU or by a GPU, where the caller does not say: more are
+no quicker."""
 
 
 @dc.dataclass(frozen=True)
@@ -160,7 +162,7 @@ Stage: TypeAlias = Callable[[Task, "Estimate | None"], Estimate]
 def minimize_in_batches(
     task: Task, phase: str, objective: Objective, start: Variables, rules: Rules
 ) -> Minimum:
-    """`minimize`, at most `task.batch_size` rows at a time; of the variables only z is returned.
+    """`minimize_on_threads`, at most `task.batch_size` rows at a time.
 
     A batch for which the memory does not suffice is halved, and one of a single row keeps less of
     the published networks' layers: the results are the same.
@@ -171,7 +173,7 @@ def minimize_in_batches(
     size = task.batch_size or _batch_that_fits(objective, start)
     found: list[Minimum] = []
     done = 0
-    with ExitStack() as thrift:
+    with quick_convolutions(), ExitStack() as thrift:
         while done < count:
             rows = torch.arange(done, min(done + size, count))
             batches = len(found) + -(-(count - done) // size)
@@ -184,15 +186,15 @@ def minimize_in_batches(
             if minimum is None:
                 size = _save_memory(len(rows), phase, thrift)
                 continue
-            kept = {name: value for name, value in minimum.variables.items() if name == "z"}
-            found.append(dc.replace(minimum, variables=kept))
+            found.append(minimum)
             done += len(rows)
     return join(found)
 
 
 def _batch_that_fits(objective: Objective, start: Variables) -> int:
     first = next(iter(start.values()))
-    most = MOST_ON_CPU if first.device.type == "cpu" else MOST_ON_GPU
+    on_cpu = first.device.type == "cpu"
+    most = MOST_A_THREAD * torch.get_num_threads() if on_cpu else MOST_ON_GPU
     if len(first) == 1:
         return 1
     one = torch.arange(1)
@@ -206,9 +208,9 @@ def _rows(variables: Variables, rows: Tensor) -> dict[str, Tensor]:
 
 
 def _minimize_if_it_fits(objective: Objective, *rest: Any) -> Minimum | None:
-    """`minimize`, or None for want of memory: the error, which holds its tensors, ends in here."""
+    """A minimum, or None for want of memory: the error, which holds its tensors, ends in here."""
     try:
-        return minimize(objective, *rest)
+        return minimize_on_threads(objective, *rest)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
