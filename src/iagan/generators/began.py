@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from iagan.generators.enlarge import enlarge_and_convolve
 from iagan.generators.recompute import block
 from iagan.generators.settings import check_choice, check_count
+from iagan.generators.winograd import convolve
 from iagan.types import Image, Latent
 
 _OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -75,4 +76,4 @@ class Began(nn.Module):
 def _layer(weight: Tensor, bias: Tensor | None, enlarge: bool) -> Callable[[Tensor], Tensor]:
     if enlarge:
         return lambda x: F.elu(enlarge_and_convolve(x, weight, bias))
-    return lambda x: F.elu(F.conv2d(x, weight, bias, padding=1))
+    return lambda x: F.elu(convolve(x, weight, bias))

@@ -14,6 +14,7 @@ from iagan.errors import SettingError
 from iagan.generators.enlarge import enlarge_and_convolve
 from iagan.generators.recompute import block
 from iagan.generators.settings import check_choice, check_count
+from iagan.generators.winograd import convolve
 from iagan.types import Image, Latent
 
 CELEBA_HQ = (512,) * 8 + (256,) * 2 + (128,) * 2 + (64,) * 2 + (32,) * 2 + (16,) * 2
@@ -111,6 +112,8 @@ class ScaledConv(nn.Module):
         b = self.b if self.b.ndim == 3 else self.b[:, None, None]
         if enlarge:
             return lambda x: enlarge_and_convolve(x, weight) * scale + b
+        if weight.shape[2] == 3:
+            return lambda x: convolve(x, weight) * scale + b
         return lambda x: F.conv2d(x, weight, padding=padding) * scale + b
 
 
