@@ -86,7 +86,7 @@ INDEPENDENT = 400
 """How many independent numbers y - A G(z) is worth to a fast CSGM, however long y is: what a
 generator cannot make is wrong in whole regions. Found on images held out of the training of `faces`
 (benchmarks/NOTES.md); shorter y are worth their length."""
-UNIFORM_PULL = 3e-4
+UNIFORM_PULL = 1e-4
 """What holds a uniform z in a fast CSGM, found likewise with the published BEGAN-64: where nothing
 does, L-BFGS leaves the cube far behind, which costs LPIPS, also that of IAGAN from there."""
 NOISE_SHARE = 0.98
