@@ -14,8 +14,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import iagan
 from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
 from iagan.generators.pggan import CELEBA_HQ
+from iagan.observation import Observation
 
 
 def machine() -> dict[str, object]:
@@ -78,6 +80,18 @@ def step_seconds(
         ]
         for name in works
     }
+
+
+def phase(observation: Observation, generator: Generator, method: str) -> Callable[[int], object]:
+    """Steps → a run of so many of CSGM, or of IAGAN without any of CSGM, at the paper's rates."""
+
+    def work(steps: int) -> object:
+        csgm_steps, own = (steps, 0) if method == "csgm" else (0, steps)
+        return iagan.reconstruct(
+            observation, generator, method, effort="paper", csgm_steps=csgm_steps, steps=own
+        )
+
+    return work
 
 
 def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:

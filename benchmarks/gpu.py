@@ -82,14 +82,5 @@ def _network(
 
 def _step(args: argparse.Namespace, y: Observation, generator: Generator, method: str) -> float:
     """Seconds of one step of all images."""
-
-    def work(steps: int) -> object:
-        given = (
-            {"csgm_steps": steps, "steps": 0}
-            if method == "csgm"
-            else {"csgm_steps": 0, "steps": steps}
-        )
-        return iagan.reconstruct(y, generator, method, effort="paper", **given)
-
-    taken = facts.step_seconds({method: work}, args.steps, args.rounds)
+    taken = facts.step_seconds({method: facts.phase(y, generator, method)}, args.steps, args.rounds)
     return statistics.median(taken[method])

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", default="faces", help="a BEGAN; 'began-128' has random weights")
     parser.add_argument("--steps", type=int, default=5, help="steps a run (default: 5)")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each (default: 7)")
-    parser.add_argument("--batch", type=int, default=4, help="images of ours (default: 4)")
+    parser.add_argument("--batch", type=int, default=8, help="images of ours (default: 8)")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
@@ -36,21 +36,13 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     many = iagan.observe(photo.expand(args.batch, -1, -1, -1), operator)
     plain, deepinv = PlainLoop(generator, one), deepinv_csgm(generator, one)
 
-    def csgm(steps: int) -> object:
-        return iagan.reconstruct(many, generator, "csgm", effort="paper", csgm_steps=steps, steps=0)
-
-    def adapt(steps: int) -> object:
-        return iagan.reconstruct(
-            many, generator, "iagan", effort="paper", csgm_steps=0, steps=steps
-        )
-
     taken = facts.step_seconds(
         {
             "reference csgm": plain.csgm,
             "deepinv csgm": deepinv,
-            "ours csgm": csgm,
+            "ours csgm": facts.phase(many, generator, "csgm"),
             "reference iagan": plain.iagan,
-            "ours iagan": adapt,
+            "ours iagan": facts.phase(many, generator, "iagan"),
         },
         args.steps,
         args.rounds,

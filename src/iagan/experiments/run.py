@@ -73,7 +73,9 @@ class Plan:
         if not 0 < self.steps_scale <= 1:
             raise SettingError(f"--steps-scale wants a share in (0, 1]; got {self.steps_scale}.")
         if self.restarts < 1:
-            raise SettingError(f"--restarts wants at least one start of z; got {self.restarts}.")
+            raise SettingError(
+                f"--restarts wants at least one start of z; got {self.restarts}. Take 1."
+            )
         own = [EXPERIMENTS[name] for name in self.experiments]
         keys = [setting.key for each in own for setting in each.settings]
         if not set(self.settings or ()) <= set(keys):
@@ -171,7 +173,7 @@ def run(
 def _check_images(plan: Plan, folder: RunFolder) -> None:
     known = {record["image"]: record["image_sha256"] for record in folder.records()}
     for path in plan.images:
-        if known.get(path.name, _sha256(path)) != _sha256(path):
+        if path.name in known and known[path.name] != _sha256(path):
             raise SettingError(
                 f"{folder.path} has records of another image that is called {path.name}. Name "
                 "another folder for the run, or another image."
@@ -198,6 +200,7 @@ class _Work:
         """All methods on some images."""
         truth = torch.cat([truth_of(path, self.setting, self.generator) for path in paths])
         observation = simulate(self.plan, self.setting, self.operator, truth, paths)
+        hashes = [_sha256(path) for path in paths]
         self._save(paths, truth, "truth")
         self._save(paths, self.operator.naive(observation.y), "observed")
         done = {
@@ -226,7 +229,7 @@ class _Work:
                     if (method, path.name) not in done:
                         record = _record(self.plan, result, i, truth[i : i + 1])
                         head = {"setting": self.setting.key, "method": method, "image": path.name}
-                        head["image_sha256"] = _sha256(path)
+                        head["image_sha256"] = hashes[i]
                         self.folder.append(head | record)
 
     def _save(self, paths: Sequence[Path], images: Image, what: str) -> None:
