@@ -64,6 +64,19 @@ def test_the_rows_are_on_several_threads_with_the_cores_between_them():
     assert list(at_work.items()) == [(threading.get_ident(), ([0], 3))]
 
 
+def test_threads_that_begin_meanwhile_have_all_cores():
+    """Torch gives a new thread the number that was set last."""
+    found = []
+
+    def on_step(step, objective):
+        other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+
+    minimize_on_threads(_quartic, START, Rules(2, {"z": 0.1}), ROWS, on_step)
+    assert found == [3, 3, 3]
+
+
 def test_progress_comes_from_the_callers_thread_step_by_step():
     told = []
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TypeAlias
@@ -50,9 +48,11 @@ def minimize_on_threads(
         return _with_z_alone(minimize(objective, start, rules, rows, on_step))
     news: _News = SimpleQueue()
     stop = threading.Event()
+    ready = threading.Barrier(len(places) + 1)
 
     def work(part: int) -> Minimum:
-        torch.set_num_threads(threads // len(places))
+        _have_cores(threads // len(places))
+        ready.wait()
         begin, end = int(places[part][0]), int(places[part][-1]) + 1
 
         def tell(step: int, objective: Tensor) -> None:
@@ -71,13 +71,23 @@ def minimize_on_threads(
         finally:
             news.put((part, 0, None))
 
-    with _number_of_threads_restored(), ThreadPoolExecutor(len(places)) as pool:
+    with ThreadPoolExecutor(len(places)) as pool:
         parts = [pool.submit(copy_context().run, work, part) for part in range(len(places))]
         try:
+            ready.wait()
+            torch.set_num_threads(threads)  # for threads that others begin
             _follow(news, len(places), on_step)
         finally:
             stop.set()
     return join(_results(parts))
+
+
+def _have_cores(count: int) -> None:
+    """What a thread sets is its own only after it has asked for once; before, torch overwrites it
+    with what any thread set last.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
 
 
 def _follow(news: _News, parts: int, on_step: StepCallback | None) -> None:
@@ -103,16 +113,6 @@ def _results(parts: list[Future[Minimum]]) -> list[Minimum]:
         if error is not None and not isinstance(error, _StoppedError):
             raise error
     return [part.result() for part in parts]
-
-
-@contextmanager
-def _number_of_threads_restored() -> Iterator[None]:
-    """What a thread sets for itself, torch also gives to threads that begin later."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _with_z_alone(found: Minimum) -> Minimum:
