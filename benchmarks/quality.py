@@ -1,4 +1,4 @@
-"""Time to quality: the reference to its end against `iagan.reconstruct` as it is by default.
+"""Time to quality: the reference to its end, ours at the same iterations, and ours by default.
 
 Every image and task is one record, written as soon as it is known: a run that was stopped goes on.
 The two take turns, a few images at a time, so that a busy machine slows both: the reference one
@@ -35,6 +35,8 @@ TASKS = {"table2": "sr-4", "table1": "fourier-0.3-noise10", "table4": "deblur-u9
 """×4, Fourier 0.3 with noise, 9×9 blur: experiment and key of the setting."""
 TOGETHER = 4
 """Images in a turn."""
+WHO = ("reference", "same iterations", "default")
+"""The plain loop; ours with effort "paper" and as many starts; ours as `reconstruct` is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +76,7 @@ def _task(
         truth = torch.cat([truth_of(path, setting, generator) for path in group])
         observation = simulate(plan, setting, operator, truth, group)
         left = {
-            who: [i for i, path in enumerate(group) if (path.name, who) not in done]
-            for who in ("reference", "ours")
+            who: [i for i, path in enumerate(group) if (path.name, who) not in done] for who in WHO
         }
         for who, i, image, seconds in _turn(args, generator, observation, left):
             head = {"task": setting.key, "image": group[i].name, "who": who, "seconds": seconds}
@@ -95,24 +96,53 @@ def _turn(
         begun = time.perf_counter()
         image = _reference(args, generator, _one_of(observation, i))
         yield "reference", i, image, time.perf_counter() - begun
-    if left["ours"]:
-        begun = time.perf_counter()
-        images = iagan.reconstruct(observation, generator, "iagan").image
-        seconds = (time.perf_counter() - begun) / len(images)
-        for i in left["ours"]:
-            yield "ours", i, images[i : i + 1], seconds
+    for who in WHO[1:]:
+        if left[who]:
+            begun = time.perf_counter()
+            images = _ours(args, generator, observation, paper=who == "same iterations")
+            seconds = (time.perf_counter() - begun) / len(images)
+            for i in left[who]:
+                yield who, i, images[i : i + 1], seconds
 
 
 def _one_of(observation: Observation, i: int) -> Observation:
     return dc.replace(observation, y=observation.y[i : i + 1])
 
 
-def _reference(args: argparse.Namespace, generator: Generator, observation: Observation) -> Image:
+def _steps(
+    args: argparse.Namespace, generator: Generator, observation: Observation
+) -> tuple[int, int]:
+    """The paper's iterations of CSGM and IAGAN, or the share of them that was asked for."""
     noise = observation.noise_std
     settings = paper_settings("iagan", observation.operator, noise, generator)
+    return (
+        math.ceil(args.steps_scale * settings.csgm_steps),
+        math.ceil(args.steps_scale * settings.steps),
+    )
+
+
+def _reference(args: argparse.Namespace, generator: Generator, observation: Observation) -> Image:
+    csgm_steps, steps = _steps(args, generator, observation)
     loop = PlainLoop(generator, observation)
-    loop.csgm(math.ceil(args.steps_scale * settings.csgm_steps), args.restarts)
-    return loop.iagan(math.ceil(args.steps_scale * settings.steps), settings.weight_rate).image
+    loop.csgm(csgm_steps, args.restarts)
+    return loop.iagan(steps).image
+
+
+def _ours(
+    args: argparse.Namespace, generator: Generator, observation: Observation, paper: bool
+) -> Image:
+    if not paper:
+        return iagan.reconstruct(observation, generator, "iagan").image
+    csgm_steps, steps = _steps(args, generator, observation)
+    return iagan.reconstruct(
+        observation,
+        generator,
+        "iagan",
+        effort="paper",
+        csgm_steps=csgm_steps,
+        steps=steps,
+        restarts=args.restarts,
+    ).image
 
 
 def _scores(
@@ -134,16 +164,16 @@ def _report(records: list[dict[str, Any]], count: int) -> dict[str, object]:
     for task in TASKS.values():
         of = {
             who: {r["image"]: r for r in records if r["task"] == task and r["who"] == who}
-            for who in ("reference", "ours")
+            for who in WHO
         }
-        both = sorted(set(of["reference"]) & set(of["ours"]))
-        if not both:
+        by_all = sorted(set.intersection(*(set(rows) for rows in of.values())))
+        if not by_all:
             continue
-        means = {who: _means([rows[image] for image in both]) for who, rows in of.items()}
+        means = {who: _means([rows[image] for image in by_all]) for who, rows in of.items()}
         for who, m in means.items():
             ratio = means["reference"]["seconds"] / m["seconds"]
             print(
-                f"| {task} | {who} | {len(both)} of {count} | {m['seconds']:.1f} "
+                f"| {task} | {who} | {len(by_all)} of {count} | {m['seconds']:.1f} "
                 f"| {m['psnr']:.2f} | {m['lpips']:.3f} | {m['objective']:.3g} | {ratio:.1f} |"
             )
         found[task] = means

@@ -54,14 +54,15 @@ class PlainLoop:
     def __init__(self, generator: Generator, observation: Observation, seed: int = 0) -> None:
         self.generator, self.observation = generator, observation
         self.network = plain_network(generator)
-        self.rng = torch.Generator().manual_seed(seed)
-        self.z = generator.latent.sample(1, self.rng)
+        self.seed = seed
+        self.z = generator.latent.sample(1, torch.Generator().manual_seed(seed))
 
     def csgm(self, steps: int, restarts: int = 1) -> Found:
         """`restarts` starts one after another; the one of smallest error at its end."""
         best: tuple[float, Tensor, Tensor] | None = None
+        rng = torch.Generator().manual_seed(self.seed)
         for _ in range(restarts):
-            z = self.generator.latent.sample(1, self.rng).requires_grad_(True)
+            z = self.generator.latent.sample(1, rng).requires_grad_(True)
             error, image = self._descend([{"params": [z], "lr": 0.1}], z, steps)
             if best is None or error < best[0]:
                 best = (error, z.detach(), image)
