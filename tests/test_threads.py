@@ -1,6 +1,7 @@
 """Rows on threads of their own: the results of one batch, and one end for all."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -117,6 +118,22 @@ def test_whoever_is_told_of_a_step_may_end_it(error):
 
     with pytest.raises(type(error)):
         minimize_on_threads(_quartic, START, Rules(10**6, {"z": 0.1}), ROWS, on_step)
+
+
+def test_a_thread_that_cannot_begin_ends_the_others(monkeypatch):
+    """They wait for it."""
+    submit = ThreadPoolExecutor.submit
+    begun = []
+
+    def scarce(pool, *given):
+        begun.append(1)
+        if len(begun) == 3:
+            raise RuntimeError("can't start new thread")
+        return submit(pool, *given)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", scarce)
+    with pytest.raises(RuntimeError, match="start new thread"):
+        minimize_on_threads(_quartic, START, Rules(4, {"z": 0.1}), ROWS)
 
 
 def test_want_of_memory_in_one_part_halves_the_batch(monkeypatch, caplog):

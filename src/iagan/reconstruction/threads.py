@@ -72,13 +72,14 @@ def minimize_on_threads(
             news.put((part, 0, None))
 
     with ThreadPoolExecutor(len(places)) as pool:
-        parts = [pool.submit(copy_context().run, work, part) for part in range(len(places))]
         try:
+            parts = [pool.submit(copy_context().run, work, part) for part in range(len(places))]
             ready.wait()
             torch.set_num_threads(threads)  # for threads that others begin
             _follow(news, len(places), on_step)
         finally:
             stop.set()
+            ready.abort()
     return join(_results(parts))
 
 
