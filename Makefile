@@ -1,6 +1,6 @@
 # The commands of the project. Each sets up what it needs, and is quick when run again.
 #   make test    lint, types, tests (no network beyond the package index)
-#   make bench   seconds a step, against a plain loop, deepinv and the machine
+#   make bench   speed against a plain loop, deepinv and the machine; memory; growth (minutes)
 #   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder
 
 PYTHON ?= python3
@@ -30,7 +30,7 @@ test: lint types $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.ready
-	$(BIN)/python -m benchmarks speed
+	for each in speed memory growth gaussian; do $(BIN)/python -m benchmarks $$each || exit 1; done
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

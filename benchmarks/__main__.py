@@ -17,7 +17,7 @@ BENCHMARKS = {
     "growth": "cost against images, starts, resolution and measurements",
     "gaussian": "Gaussian sensing against the time of reading A",
     "gpu": "one GPU: seconds an image at the paper's iterations",
-    "memory": "peak memory of PGGAN-1024",
+    "memory": "peak memory of PGGAN-1024, and of BEGAN beside the plain loop",
 }
 
 

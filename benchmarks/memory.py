@@ -1,30 +1,27 @@
-"""Peak memory of IAGAN with PGGAN-1024, one image, random weights; in a process of its own."""
+"""Peak memory, each case in a process of its own: PGGAN-1024, and BEGAN beside the plain loop."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 
-_PROGRAM = """
-import json, resource, time, torch, iagan
+import torch
+
+import iagan
 from benchmarks import facts
+from benchmarks.reference import PlainLoop
+from iagan.generators import Generator
+from iagan.observation import Observation
 from iagan.operators import BicubicDownsample
 
-device = "cuda" if torch.cuda.is_available() else "cpu"
-generator = facts.random_pggan().to(device)
-shape = generator.image_shape
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-y = iagan.observe(torch.rand(1, *shape), BicubicDownsample(shape, scale=16)).to(device)
-begun = time.perf_counter()
-iagan.reconstruct(y, generator, "iagan", csgm_steps=2, steps=2, effort="paper")
-seconds = time.perf_counter() - begun
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-gpu = torch.cuda.max_memory_allocated() if device == "cuda" else None
-print(json.dumps({"device": device, "before": before, "peak": peak, "gpu_peak": gpu,
-                  "seconds": seconds}))
-"""
+STEPS = 2
+"""Of each phase: further ones take no more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +29,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Print the peak."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
-    )
-    found = dict(json.loads(done.stdout))
-    peak = found["gpu_peak"] or found["peak"]
+    """Print a row a case."""
+    found: dict[str, object] = {}
     print(
-        f"PGGAN-1024, one image, 2 + 2 steps on {found['device']}: peak {peak / 2**30:.2f} GiB "
-        f"(of the process before: {found['before'] / 2**30:.2f} GiB), {found['seconds']:.0f} s"
+        f"| CSGM and IAGAN, {STEPS} steps each, on {_device()} | peak GiB | of the process before |"
     )
+    print("|" + "---|" * 3)
+    for name in CASES:
+        command = [sys.executable, "-m", "benchmarks.memory", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[name] = case = json.loads(done.stdout)
+        print(f"| {name} | {case['peak'] / 2**30:.2f} | {case['before'] / 2**30:.2f} |", flush=True)
     return found
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _case(name: str) -> dict[str, float]:
+    """In bytes; on a GPU its own memory."""
+    generator, count, work = CASES[name]()
+    x = torch.rand(count, *generator.image_shape)
+    y = iagan.observe(x, BicubicDownsample(generator.image_shape, scale=16)).to(_device())
+    before = _peak()
+    begun = time.perf_counter()
+    work(generator, y)
+    return {"before": before, "peak": _peak(), "seconds": time.perf_counter() - begun}
+
+
+def _peak() -> float:
+    if _device() == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _ours(generator: Generator, y: Observation) -> None:
+    iagan.reconstruct(y, generator, "iagan", csgm_steps=STEPS, steps=STEPS, effort="paper")
+
+
+def _reference(generator: Generator, y: Observation) -> None:
+    loop = PlainLoop(generator, y)
+    loop.csgm(STEPS)
+    loop.iagan(STEPS)
+
+
+def _began(
+    count: int, work: Callable[[Generator, Observation], None]
+) -> tuple[Generator, int, Callable[[Generator, Observation], None]]:
+    return facts.random_began(128, 128).to(_device()), count, work
+
+
+def _pggan() -> tuple[Generator, int, Callable[[Generator, Observation], None]]:
+    return facts.random_pggan().to(_device()), 1, _ours
+
+
+CASES = {
+    "PGGAN-1024, 1 image": _pggan,
+    "BEGAN-128, the plain loop, 1 image": partial(_began, 1, _reference),
+    "BEGAN-128, 1 image": partial(_began, 1, _ours),
+    "BEGAN-128, 4 images": partial(_began, 4, _ours),
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_case(sys.argv[1])))
