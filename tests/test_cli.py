@@ -162,6 +162,38 @@ def test_a_folder_job_carries_on_skips_and_overwrites(observed, photo, prior, tm
     assert (out / "good_csgm.png").stat().st_mtime_ns > before
 
 
+def test_inputs_measured_alike_are_recovered_together(photo, prior, tmp_path, capsys, monkeypatch):
+    """Two of one camera in one call, the third by itself; each as if it were alone."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, measurement in {
+        "a": ("--operator", "bicubic", "--scale", "4"),
+        "b": ("--operator", "bicubic", "--scale", "4", "--crop", "4,8,32"),
+        "c": ("--operator", "bicubic", "--scale", "2"),
+    }.items():
+        assert main(_observe(photo, prior, folder / f"{name}.npz", *measurement)) == 0
+    together = []
+    all_methods = iagan.reconstruction.reconstruct_all
+
+    def counting(observation, *rest, **options):
+        together.append(len(observation))
+        return all_methods(observation, *rest, **options)
+
+    monkeypatch.setattr(iagan.reconstruction, "reconstruct_all", counting)
+    argv = ["--prior", prior, "--truth", str(photo), "--json", *QUICK, "--method", "iagan"]
+    capsys.readouterr()
+    assert main(["reconstruct", str(folder), *argv, "-o", str(tmp_path / "out")]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert together == [2, 1]
+    assert [Path(record["file"]).name for record in records] == ["a.npz", "b.npz", "c.npz"]
+    for name, record in zip("abc", records, strict=True):
+        alone = str(tmp_path / f"{name}.png")
+        assert main(["reconstruct", str(folder / f"{name}.npz"), *argv, "-o", alone]) == 0
+        own = json.loads(capsys.readouterr().out)
+        assert own["psnr"] == pytest.approx(record["psnr"], abs=1e-3)
+        assert own["residual"] == pytest.approx(record["residual"], rel=1e-3)
+
+
 def test_two_inputs_of_one_name_are_refused(photo, prior, tmp_path, capsys):
     """Their outputs would be one file."""
     with Pillow.open(photo) as picture:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses as dc
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,9 @@ from iagan.errors import IaganError, SettingError
 
 if TYPE_CHECKING:
     from iagan.generators import Generator
+    from iagan.observation import Observation
     from iagan.reconstruction import Reconstruction
+    from iagan.types import Image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,24 +73,53 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work through the inputs; carry on past a bad one."""
+    """Work through the inputs, those that were measured alike together; carry on past a bad one."""
     session = Session(args)
     paths = inputs.find(args.inputs)
     session.plan(paths)
     failed: list[Path] = []
-    for path in paths:
+
+    def fail(path: Path, error: IaganError) -> None:
+        if len(paths) == 1:
+            raise error
+        failed.append(path)
+        print(f"iagan reconstruct: {path}: {error}", file=sys.stderr)
+
+    for group in session.groups(paths, fail):
         try:
-            session.work(path)
+            session.work(group)
         except IaganError as error:
-            if len(paths) == 1:
-                raise
-            failed.append(path)
-            print(f"iagan reconstruct: {path}: {error}", file=sys.stderr)
+            for job in group:
+                fail(job.path, error)
     session.finish()
     if failed:
         names = ", ".join(map(str, failed))
         print(f"iagan reconstruct: {len(failed)} of {len(paths)} failed: {names}", file=sys.stderr)
     return 1 if failed else 0
+
+
+@dc.dataclass(frozen=True)
+class Job:
+    """One input: what is wanted of it and where it goes, and the methods that are to run."""
+
+    path: Path
+    source: inputs.Source
+    truth: Image | None
+    targets: dict[str, list[Path]]
+    waiting: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.source.observation)
+
+    def goes_with(self, other: Job) -> bool:
+        """Whether both can be recovered at once: the same camera, noise and methods."""
+        mine, its = self.source.observation, other.source.observation
+        return (
+            self.waiting == other.waiting
+            and mine.noise_std == its.noise_std
+            and (mine.y.dtype, mine.y.shape[1:]) == (its.y.dtype, its.y.shape[1:])
+            and mine.operator.spec() == its.operator.spec()
+        )
 
 
 class Session:
@@ -118,24 +151,51 @@ class Session:
         if self.args.figure:
             check_writable(self.args.figure, ".png")
 
-    def work(self, path: Path) -> None:
-        """One input by every method."""
-        from iagan.reconstruction import default_method, reconstruct_all
+    def groups(
+        self, paths: list[Path], fail: Callable[[Path, IaganError], None]
+    ) -> Iterator[list[Job]]:
+        """Neighbours that go together, as many as it is worth."""
+        from iagan.reconstruction import worth_together
+
+        most = worth_together(self.generator, self.args.restarts)
+        group: list[Job] = []
+        for path in paths:
+            try:
+                job = self._prepare(path)
+            except IaganError as error:
+                fail(path, error)
+                continue
+            if group and (sum(map(len, [*group, job])) > most or not job.goes_with(group[0])):
+                yield group
+                group = []
+            group.append(job)
+        if group:
+            yield group
+
+    def _prepare(self, path: Path) -> Job:
+        from iagan.reconstruction import default_method
 
         source = inputs.load(path, self.args, self.generator)
         names = [name or default_method(source.observation) for name in self.methods]
-        targets = {name: self._targets(path, name, len(source.observation.y)) for name in names}
-        waiting = [name for name in names if self.args.overwrite or not _exist(targets[name])]
+        targets = {name: self._targets(path, name, len(source.observation)) for name in names}
+        waiting = tuple(name for name in names if self.args.overwrite or not _exist(targets[name]))
         for name in names:
             if name not in waiting:
                 print(f"iagan: {targets[name][0]} exists; skipped.", file=sys.stderr)
         truth = inputs.truth_for(path, source, self.args, self.generator)
-        row = inputs.FigureRow(source, truth) if self.args.figure else None
-        with ProgressBar(path.name, source.observation) as bar:
+        return Job(path, source, truth, targets, waiting)
+
+    def work(self, group: list[Job]) -> None:
+        """Inputs that go together, by every method."""
+        from iagan.reconstruction import reconstruct_all
+
+        observation = _joined(group)
+        label = group[0].path.name if len(group) == 1 else f"{len(group)} inputs"
+        with ProgressBar(label, observation) as bar:
             for result in reconstruct_all(
-                source.observation,
+                observation,
                 self.generator,
-                waiting,
+                group[0].waiting,
                 effort=self.args.effort,
                 csgm_steps=self.args.csgm_steps,
                 steps=self.args.steps,
@@ -145,10 +205,15 @@ class Session:
                 on_progress=bar,
             ):
                 bar.close()
-                self._deliver(path, result, targets[result.settings.method], truth)
-        if row is not None:
-            row.add(targets, self.scorer)
-            self.rows.append(row)
+                begin = 0
+                for job in group:
+                    self._deliver(job, result, begin)
+                    begin += len(job)
+        if self.args.figure:
+            for job in group:
+                row = inputs.FigureRow(job.source, job.truth)
+                row.add(job.targets, self.scorer)
+                self.rows.append(row)
 
     def finish(self) -> None:
         """Draw the figure."""
@@ -169,17 +234,18 @@ class Session:
         stems = [path.stem] if count == 1 else [f"{path.stem}-{i}" for i in range(count)]
         return [folder / f"{stem}_{method}.png" for stem in stems]
 
-    def _deliver(self, path: Path, result: Reconstruction, targets: list[Path], truth) -> None:  # type: ignore[no-untyped-def]
+    def _deliver(self, job: Job, result: Reconstruction, begin: int) -> None:
+        """Write and tell a job's part of a group's result, which begins there."""
         from iagan.images import save_image
 
-        for i, target in enumerate(targets):
-            image = result.image[i : i + 1]
+        for i, target in enumerate(job.targets[result.settings.method]):
+            image = result.image[begin + i][None]
             save_image(image, target)
-            record = self._record(path, result, i)
-            if len(targets) > 1:
+            record = self._record(job.path, result, begin + i)
+            if len(job) > 1:
                 record["index"] = i
-            if truth is not None:
-                record |= self.scorer(image, truth[min(i, len(truth) - 1)][None])
+            if job.truth is not None:
+                record |= self.scorer(image, job.truth[min(i, len(job.truth) - 1)][None])
             print(scores.to_json(record) if self.args.json else _line(record, target), flush=True)
 
     def _record(self, path: Path, result: Reconstruction, i: int) -> dict[str, object]:
@@ -193,6 +259,14 @@ class Session:
             "relative_residual": float(result.relative_residual[i]),
             "noise_floor": result.noise_floor,
         }
+
+
+def _joined(group: list[Job]) -> Observation:
+    """The observations of a group as one."""
+    import torch
+
+    observations = [job.source.observation for job in group]
+    return dc.replace(observations[0], y=torch.cat([each.y for each in observations]))
 
 
 def _exist(targets: list[Path]) -> bool:

@@ -4,7 +4,7 @@ from iagan.reconstruction.methods import METHODS, reconstruct, reconstruct_all
 from iagan.reconstruction.project import back_project
 from iagan.reconstruction.resolve import default_method
 from iagan.reconstruction.result import Reconstruction, Settings
-from iagan.reconstruction.task import Progress
+from iagan.reconstruction.task import Progress, worth_together
 
 __all__ = [
     "METHODS",
@@ -15,4 +15,5 @@ __all__ = [
     "default_method",
     "reconstruct",
     "reconstruct_all",
+    "worth_together",
 ]

@@ -35,6 +35,8 @@ logger = logging.getLogger("iagan")
 MOST_A_THREAD, MOST_ON_GPU = 4, 64
 """Rows worked on at once, by a thread of a CPU or by a GPU, where the caller does not say: more are
 no quicker."""
+SMALL_ON_CPU, SMALL_ON_GPU = 64**2, 128**2
+"""Pixels of images of which it takes so many to be quick."""
 
 
 @dc.dataclass(frozen=True)
@@ -159,6 +161,16 @@ Stage: TypeAlias = Callable[[Task, "Estimate | None"], Estimate]
 """A phase: the task and what came before → an estimate."""
 
 
+def worth_together(generator: Generator, restarts: int = 1) -> int:
+    """How many images to recover at once: with more, the first wait for the last and nothing is
+    quicker; of large ones, one keeps a thread or a GPU busy.
+    """
+    device = next((value.device for value in generator.parameters().values()), torch.device("cpu"))
+    _, height, width = generator.image_shape
+    large = height * width / (SMALL_ON_CPU if device.type == "cpu" else SMALL_ON_GPU)
+    return max(1, int(_most_rows(device) / max(1.0, large) / max(1, restarts)))
+
+
 def minimize_in_batches(
     task: Task, phase: str, objective: Objective, start: Variables, rules: Rules
 ) -> Minimum:
@@ -193,14 +205,17 @@ def minimize_in_batches(
 
 def _batch_that_fits(objective: Objective, start: Variables) -> int:
     first = next(iter(start.values()))
-    on_cpu = first.device.type == "cpu"
-    most = MOST_A_THREAD * torch.get_num_threads() if on_cpu else MOST_ON_GPU
     if len(first) == 1:
         return 1
     one = torch.arange(1)
     row = {name: value[0].clone().requires_grad_() for name, value in start.items()}
     alone = {name: [value] for name, value in row.items()}
-    return min(most, rows_that_fit(first.device, row, lambda: objective(alone, 0, one)))
+    fit = rows_that_fit(first.device, row, lambda: objective(alone, 0, one))
+    return min(_most_rows(first.device), fit)
+
+
+def _most_rows(device: torch.device) -> int:
+    return MOST_A_THREAD * torch.get_num_threads() if device.type == "cpu" else MOST_ON_GPU
 
 
 def _rows(variables: Variables, rows: Tensor) -> dict[str, Tensor]:
