@@ -164,7 +164,8 @@ def test_more_restarts_only_add_starts():
         iagan.reconstruct(observation, nonlinear_generator(), "csgm", csgm_steps=12, restarts=k)
         for k in (1, 4)
     )
-    assert (four.residual <= one.residual + 1e-12).all()
+    # the kept start is the one of smallest objective, which the law of z has its say in
+    assert (four.trace.amin(1) <= one.trace.amin(1) + 1e-12).all()
     seeded = iagan.reconstruct(
         observation, nonlinear_generator(), "csgm", csgm_steps=12, seed=[0, 5]
     )
