@@ -9,6 +9,12 @@ from iagan.generators.recompute import recomputing
 from iagan.generators.winograd import convolve, quick_convolutions
 
 
+@pytest.fixture(autouse=True)
+def as_without_avx512(monkeypatch):
+    """Whatever this machine is."""
+    monkeypatch.setattr(winograd, "WIDE_VECTORS", False)
+
+
 def _problem(*shape, outputs, seed=0, dtype=torch.float32):
     """x, weight, bias as leaves, in single precision by default."""
     rng = torch.Generator().manual_seed(seed)
@@ -64,7 +70,10 @@ def test_only_what_wants_a_gradient_gets_one():
 
 @pytest.mark.parametrize(
     "change",
-    ["outside", "several threads", "double", "few channels", "odd side", "small", "autocast"],
+    [
+        *("outside", "several threads", "avx512", "double"),
+        *("few channels", "odd side", "small", "autocast"),
+    ],
 )
 def test_it_steps_aside_where_it_does_not_pay_or_knows_too_little(change, monkeypatch):
     side = {"odd side": 34, "small": 16}.get(change, 32)
@@ -73,6 +82,8 @@ def test_it_steps_aside_where_it_does_not_pay_or_knows_too_little(change, monkey
     leaves = _problem(1, channels, side, side, outputs=channels, dtype=dtype)
     if change == "several threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    if change == "avx512":
+        monkeypatch.setattr(winograd, "WIDE_VECTORS", True)
     with torch.autocast("cpu", torch.bfloat16, enabled=change == "autocast"):
         if change == "outside":
             y = convolve(*leaves)

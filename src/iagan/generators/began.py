@@ -66,14 +66,15 @@ class Began(nn.Module):
     def forward(self, z: Latent) -> Image:
         """G(z), in [-1, 1] only as far as `output` sees to it."""
         x = self.linear(z).unflatten(1, (-1, _SIDE, _SIDE))
-        for index, conv in enumerate(self.convs):
-            assert isinstance(conv, nn.Conv2d)
-            enlarge = index > 0 and index % 2 == 0
-            x = block(_layer(conv.weight, conv.bias, enlarge), x)
+        for index in range(0, len(self.convs), 2):
+            first, second = self.convs[index : index + 2]
+            assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+            x = block(_resolution(first, second, enlarge=index > 0), x)
         return _OUTPUTS[self._output](self.rgb(x))
 
 
-def _layer(weight: Tensor, bias: Tensor | None, enlarge: bool) -> Callable[[Tensor], Tensor]:
-    if enlarge:
-        return lambda x: F.elu(enlarge_and_convolve(x, weight, bias))
-    return lambda x: F.elu(convolve(x, weight, bias))
+def _resolution(first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Callable[[Tensor], Tensor]:
+    """Both layers of one resolution as a function that holds their weights."""
+    weights = (first.weight, first.bias), (second.weight, second.bias)
+    begin = enlarge_and_convolve if enlarge else convolve
+    return lambda x: F.elu_(convolve(F.elu_(begin(x, *weights[0])), *weights[1]))

@@ -118,7 +118,7 @@ class ScaledConv(nn.Module):
 
 
 def _layer(convolve: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda x: F.leaky_relu(convolve(pixel_norm(x)), 0.2)
+    return lambda x: F.leaky_relu_(convolve(pixel_norm(x)), 0.2)
 
 
 def pixel_norm(x: Tensor) -> Tensor:

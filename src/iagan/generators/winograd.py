@@ -3,7 +3,8 @@ r"""Padded 3×3 convolutions on a CPU by Winograd's algorithm, in a quarter of t
 A tile of 4×4 outputs is $A^\top [(G w G^\top) \odot (B^\top x B)] A$ of its 6×6 inputs, so that 36
 products a tile and pair of channels do what takes 144 otherwise; and since $\odot$ is summed over
 the channels, they are 36 products of matrices. Rounding is some ten times that of the direct way:
-2e-6 of the result.
+2e-6 of the result. Processors with AVX-512 are quicker directly: torch's convolutions use it to the
+full, its products of matrices do not on all of them.
 
 **Source:** Lavin and Gray, Fast algorithms for convolutional neural networks (CVPR 2016), F(4×4,
 3×3).
@@ -28,6 +29,8 @@ LEAST_SIDE, LEAST_CHANNELS, PIXELS_A_CHANNEL = 32, 64, 8
 """Below, what it takes to transform tiles and filters outweighs the products that it saves."""
 TILES_AT_ONCE = 64
 """So few that they stay in the processor's cache."""
+WIDE_VECTORS = torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Whether the direct way is the quicker one whatever the size."""
 
 _INPUT = (
     (4, 0, -5, 0, 1, 0),
@@ -87,6 +90,7 @@ def _may_be_quick(x: Tensor) -> bool:
     """On one thread: several are busier in torch's convolution than in the small steps here."""
     return (
         _QUICK.get()
+        and not WIDE_VECTORS
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -127,18 +131,20 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     batch, _, height, width = x.shape
     taps = weight.permute(2, 3, 1, 0).reshape(9, inputs * outputs)
     filters = (FILTER @ taps).view(-1, inputs, outputs)
-    result = x.new_empty(batch, height, width, outputs)
+    result = torch.empty(  # no view of another tensor: what follows may change it in place
+        (batch, outputs, height, width), dtype=x.dtype, memory_format=torch.channels_last
+    )
     windows = _Windows(x)
     columns, tiles = windows.columns, windows.rows * windows.columns
     products = x.new_empty(WINDOW**2, tiles, outputs)
     pixels = x.new_empty(TILE**2, tiles * outputs)
-    for image, target in zip(x, result, strict=True):
+    for image, target in zip(x, result.permute(0, 2, 3, 1), strict=True):
         for top in range(0, height, TILE * windows.rows):
             torch.bmm(windows.transformed(image, top), filters, out=products)
             torch.mm(OUTPUT, products.view(WINDOW**2, -1), out=pixels)
             of_pixels = pixels.view(TILE, TILE, windows.rows, columns, outputs)
             torch.add(of_pixels, bias, out=_squares(target, top, windows.rows, TILE))
-    return result.permute(0, 3, 1, 2)
+    return result
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:

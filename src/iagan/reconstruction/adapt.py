@@ -23,8 +23,7 @@ def adapt(task: Task, before: Estimate | None) -> Estimate:
     assert before is not None and before.latent is not None
     settings, generator = task.settings, task.prior
     theta = {
-        THETA + name: repeat(value.contiguous(), task.count)  # channels last, gradients are slow
-        for name, value in generator.parameters().items()
+        THETA + name: repeat(value, task.count) for name, value in generator.parameters().items()
     }
     rates = {name: settings.weight_rate for name in theta} | {"z": settings.latent_rate}
 
