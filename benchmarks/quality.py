@@ -1,8 +1,9 @@
 """Time to quality: the reference to its end, ours at the same iterations, and ours by default.
 
-Every image and task is one record, written as soon as it is known: a run that was stopped goes on.
-The two take turns, a few images at a time, so that a busy machine slows both: the reference one
-image after another, ours together, as of a folder.
+Scores come first: every image, task and contestant is one record, written as soon as it is known,
+so that a run that was stopped goes on, and on a busy machine too. Then the time, interleaved, which
+wants the machine to itself: whole runs of ours by default, and of what takes minutes an image some
+steps, multiplied by their number.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import iagan
+from benchmarks import facts
 from benchmarks.reference import PlainLoop
 from iagan import measure
 from iagan.experiments.paper import Setting
@@ -28,15 +31,17 @@ from iagan.experiments.run import Plan, readable, simulate, truth_of
 from iagan.generators import Generator
 from iagan.images import find_images
 from iagan.observation import Observation
+from iagan.reconstruction import worth_together
 from iagan.reconstruction.presets import paper_settings
+from iagan.reconstruction.result import Settings
 from iagan.types import Image
 
 TASKS = {"table2": "sr-4", "table1": "fourier-0.3-noise10", "table4": "deblur-u9-noise10"}
 """×4, Fourier 0.3 with noise, 9×9 blur: experiment and key of the setting."""
-TOGETHER = 4
-"""Images in a turn."""
 WHO = ("reference", "same iterations", "default")
 """The plain loop; ours with effort "paper" and as many starts; ours as `reconstruct` is."""
+STEPS = 5
+"""Of a short run, of which the time of a step is told."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,105 +49,112 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", default="faces", help="a BEGAN")
     parser.add_argument("--images", required=True, help="a folder of photographs")
     parser.add_argument("--count", type=int, default=20, help="of its images (default: 20)")
+    parser.add_argument("--who", nargs="+", choices=WHO, default=WHO, help="default: all")
     parser.add_argument("--restarts", type=int, default=5, help="of the reference (default: 5)")
     parser.add_argument("--steps-scale", type=float, default=1.0, help="of the reference's steps")
     parser.add_argument("--lpips", default="alex", help="backbone (default: alex)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the time; 0: scores alone")
     parser.add_argument("--run", default="bench-out/quality", help="folder of the records")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Do what is not done yet; print the table."""
-    compared = ("prior", "restarts", "steps_scale", "lpips", "threads")
-    settings = vars(args) | {"threads": torch.get_num_threads()}
-    folder = RunFolder(Path(args.run), settings, compared, ("task", "image", "who"))
+    compared = ("prior", "restarts", "steps_scale", "lpips")
+    folder = RunFolder(Path(args.run), vars(args), compared, ("task", "image", "who"))
     generator = iagan.load_prior(args.prior)
-    good, _ = readable(find_images([Path(args.images)])[: args.count])
-    for name, key in TASKS.items():
-        plan = Plan((name,), tuple(good), settings=(key,))
-        for _, setting, _ in plan.tasks():
-            _task(args, plan, setting, generator, folder)
-    return _report(folder.records(), len(good))
+    good, _ = readable(find_images([Path(args.images)]), args.count)
+    paths, tasks = list(good), [_Task(name, key, tuple(good)) for name, key in TASKS.items()]
+    size = worth_together(generator)
+    for begin in range(0, len(paths), size):
+        for task in tasks:
+            _score(args, task, generator, paths[begin : begin + size], folder)
+    seconds = {task.key: _seconds(args, task, generator, paths[:size]) for task in tasks}
+    return _report(folder.records(), args.who, seconds)
 
 
-def _task(
-    args: argparse.Namespace, plan: Plan, setting: Setting, generator: Generator, folder: RunFolder
-) -> None:
-    operator = setting.build(generator.image_shape)
-    records = folder.records()
-    done = {(r["image"], r["who"]) for r in records if r["task"] == setting.key}
-    paths = list(plan.images)
-    for begin in range(0, len(paths), TOGETHER):
-        group = paths[begin : begin + TOGETHER]
+@dc.dataclass(frozen=True)
+class _Task:
+    experiment: str
+    key: str
+    images: tuple[Path, ...]
+
+    def observe(self, generator: Generator, group: list[Path]) -> tuple[Observation, Image]:
+        """What was measured of some images, and they."""
+        plan = Plan((self.experiment,), self.images, settings=(self.key,))
+        setting: Setting = next(plan.tasks())[1]
         truth = torch.cat([truth_of(path, setting, generator) for path in group])
-        observation = simulate(plan, setting, operator, truth, group)
-        left = {
-            who: [i for i, path in enumerate(group) if (path.name, who) not in done] for who in WHO
-        }
-        for who, i, image, seconds in _turn(args, generator, observation, left):
-            head = {"task": setting.key, "image": group[i].name, "who": who, "seconds": seconds}
-            y = _one_of(observation, i)
-            folder.append(head | _scores(args, image, truth[i : i + 1], y))
-            print(json.dumps(head), flush=True)
+        operator = setting.build(generator.image_shape)
+        return simulate(plan, setting, operator, truth, group), truth
 
 
-def _turn(
+def _score(
     args: argparse.Namespace,
+    task: _Task,
     generator: Generator,
-    observation: Observation,
-    left: dict[str, list[int]],
-) -> Iterator[tuple[str, int, Image, float]]:
-    """Who, which of the images, what was found and in how many seconds, for those that are left."""
-    for i in left["reference"]:
+    group: list[Path],
+    folder: RunFolder,
+) -> None:
+    done = {(r["image"], r["who"]) for r in folder.records() if r["task"] == task.key}
+    observation, truth = task.observe(generator, group)
+    for who in args.who:
+        if all((path.name, who) in done for path in group):
+            continue
         begun = time.perf_counter()
-        image = _reference(args, generator, _one_of(observation, i))
-        yield "reference", i, image, time.perf_counter() - begun
-    for who in WHO[1:]:
-        if left[who]:
-            begun = time.perf_counter()
-            images = _ours(args, generator, observation, paper=who == "same iterations")
-            seconds = (time.perf_counter() - begun) / len(images)
-            for i in left[who]:
-                yield who, i, images[i : i + 1], seconds
+        for i, image in _found(args, who, generator, observation):
+            if (group[i].name, who) in done:
+                continue
+            head = {"task": task.key, "image": group[i].name, "who": who}
+            scores = _scores(args, image, truth[i : i + 1], _one_of(observation, i))
+            folder.append(head | scores)
+            print(json.dumps(head), f"{time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def _found(
+    args: argparse.Namespace, who: str, generator: Generator, observation: Observation
+) -> Iterator[tuple[int, Image]]:
+    """The images one by one, with their places."""
+    if who == "reference":
+        yield from enumerate(_references(args, generator, observation))
+        return
+    options: dict[str, Any] = {}
+    if who == "same iterations":
+        settings = _settings(args, generator, observation)
+        options = {"effort": "paper", "restarts": args.restarts}
+        options |= {"csgm_steps": settings.csgm_steps, "steps": settings.steps}
+    found = iagan.reconstruct(observation, generator, "iagan", **options)
+    yield from enumerate(found.image.split(1))
+
+
+def _references(
+    args: argparse.Namespace, generator: Generator, observation: Observation
+) -> Iterator[Image]:
+    """As many images at a time as there are threads, one thread each: no other result."""
+    settings = _settings(args, generator, observation)
+
+    def work(i: int) -> Image:
+        torch.get_num_threads()  # else what follows is overwritten
+        torch.set_num_threads(1)
+        loop = PlainLoop(generator, _one_of(observation, i))
+        loop.csgm(settings.csgm_steps, args.restarts, gradients_of_weights=False)
+        return loop.iagan(settings.steps).image
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        yield from pool.map(work, range(len(observation.y)))
 
 
 def _one_of(observation: Observation, i: int) -> Observation:
     return dc.replace(observation, y=observation.y[i : i + 1])
 
 
-def _steps(
-    args: argparse.Namespace, generator: Generator, observation: Observation
-) -> tuple[int, int]:
-    """The paper's iterations of CSGM and IAGAN, or the share of them that was asked for."""
+def _settings(args: argparse.Namespace, generator: Generator, observation: Observation) -> Settings:
+    """The paper's, or that share of its iterations that was asked for."""
     noise = observation.noise_std
     settings = paper_settings("iagan", observation.operator, noise, generator)
-    return (
-        math.ceil(args.steps_scale * settings.csgm_steps),
-        math.ceil(args.steps_scale * settings.steps),
+    return dc.replace(
+        settings,
+        csgm_steps=math.ceil(args.steps_scale * settings.csgm_steps),
+        steps=math.ceil(args.steps_scale * settings.steps),
     )
-
-
-def _reference(args: argparse.Namespace, generator: Generator, observation: Observation) -> Image:
-    csgm_steps, steps = _steps(args, generator, observation)
-    loop = PlainLoop(generator, observation)
-    loop.csgm(csgm_steps, args.restarts)
-    return loop.iagan(steps).image
-
-
-def _ours(
-    args: argparse.Namespace, generator: Generator, observation: Observation, paper: bool
-) -> Image:
-    if not paper:
-        return iagan.reconstruct(observation, generator, "iagan").image
-    csgm_steps, steps = _steps(args, generator, observation)
-    return iagan.reconstruct(
-        observation,
-        generator,
-        "iagan",
-        effort="paper",
-        csgm_steps=csgm_steps,
-        steps=steps,
-        restarts=args.restarts,
-    ).image
 
 
 def _scores(
@@ -157,32 +169,65 @@ def _scores(
     }
 
 
-def _report(records: list[dict[str, Any]], count: int) -> dict[str, object]:
-    print("\n| task | | N | s an image | PSNR dB | LPIPS | objective | × reference's time |")
+def _seconds(
+    args: argparse.Namespace, task: _Task, generator: Generator, group: list[Path]
+) -> dict[str, list[float]]:
+    """An image's, of every contestant and round."""
+    observation, _ = task.observe(generator, group)
+    plain, settings = (
+        PlainLoop(generator, _one_of(observation, 0)),
+        _settings(args, generator, observation),
+    )
+    steps = {
+        "reference csgm": plain.csgm,
+        "reference iagan": plain.iagan,
+        "same iterations csgm": facts.phase(observation, generator, "csgm"),
+        "same iterations iagan": facts.phase(observation, generator, "iagan"),
+    }
+    found: dict[str, list[float]] = {who: [] for who in WHO}
+    for _ in range(args.rounds):
+        step = {name: s[0] for name, s in facts.step_seconds(steps, STEPS, 1).items()}
+        for who, count in (("reference", 1), ("same iterations", len(group))):
+            csgm = args.restarts * settings.csgm_steps * step[f"{who} csgm"]
+            found[who].append((csgm + settings.steps * step[f"{who} iagan"]) / count)
+        whole = facts.seconds(lambda: iagan.reconstruct(observation, generator, "iagan"))
+        found["default"].append(whole / len(group))
+    return found
+
+
+def _report(
+    records: list[dict[str, Any]], who: tuple[str, ...], seconds: dict[str, dict[str, list[float]]]
+) -> dict[str, object]:
+    print("\n| task | | N | PSNR dB | LPIPS | objective | s an image | × reference's time |")
     print("|" + "---|" * 8)
     found: dict[str, object] = {}
-    for task in TASKS.values():
-        of = {
-            who: {r["image"]: r for r in records if r["task"] == task and r["who"] == who}
-            for who in WHO
+    for task, taken in seconds.items():
+        rows = {
+            w: {r["image"]: r for r in records if (r["task"], r["who"]) == (task, w)} for w in who
         }
-        by_all = sorted(set.intersection(*(set(rows) for rows in of.values())))
-        if not by_all:
+        images = sorted(set.intersection(*(set(own) for own in rows.values())))
+        if not images:
             continue
-        means = {who: _means([rows[image] for image in by_all]) for who, rows in of.items()}
-        for who, m in means.items():
-            ratio = means["reference"]["seconds"] / m["seconds"]
+        means = {w: _means([own[image] for image in images]) for w, own in rows.items()}
+        for w, m in means.items():
             print(
-                f"| {task} | {who} | {len(by_all)} of {count} | {m['seconds']:.1f} "
-                f"| {m['psnr']:.2f} | {m['lpips']:.3f} | {m['objective']:.3g} | {ratio:.1f} |"
+                f"| {task} | {w} | {len(images)} | {m['psnr']:.2f} | {m['lpips']:.3f} "
+                f"| {m['objective']:.3g} | {_times(taken, w)} |"
             )
-        found[task] = means
+        found[task] = {"scores": means, "seconds": taken, "images": len(images)}
     return found
+
+
+def _times(taken: dict[str, list[float]], who: str) -> str:
+    if not taken[who]:
+        return "– | –"
+    ratio = statistics.median(taken["reference"]) / statistics.median(taken[who])
+    low, high = min(taken[who]), max(taken[who])
+    return f"{statistics.median(taken[who]):.1f} ({low:.1f}–{high:.1f}) | {ratio:.1f}"
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
     found = {
-        name: statistics.mean(row[name] for row in rows)
-        for name in ("seconds", "mse", "lpips", "objective")
+        name: statistics.mean(row[name] for row in rows) for name in ("mse", "lpips", "objective")
     }
     return found | {"psnr": -10 * math.log10(found["mse"])}

@@ -45,7 +45,7 @@ def plain_network(generator: Generator) -> nn.Sequential:
 def _copy(layer: nn.Module) -> nn.Module:
     import copy
 
-    return copy.deepcopy(layer).requires_grad_(True)
+    return copy.deepcopy(layer)
 
 
 class PlainLoop:
@@ -57,8 +57,12 @@ class PlainLoop:
         self.seed = seed
         self.z = generator.latent.sample(1, torch.Generator().manual_seed(seed))
 
-    def csgm(self, steps: int, restarts: int = 1) -> Found:
-        """`restarts` starts one after another; the one of smallest error at its end."""
+    def csgm(self, steps: int, restarts: int = 1, gradients_of_weights: bool = True) -> Found:
+        """`restarts` starts one after another; the one of smallest error at its end.
+
+        Without the gradients that nobody uses it finds the same, bit for bit, in less time.
+        """
+        self.network.requires_grad_(gradients_of_weights)
         best: tuple[float, Tensor, Tensor] | None = None
         rng = torch.Generator().manual_seed(self.seed)
         for _ in range(restarts):
@@ -72,6 +76,7 @@ class PlainLoop:
 
     def iagan(self, steps: int, rate: float = 1e-4) -> Found:
         """z and θ together, from where `csgm` ended."""
+        self.network.requires_grad_(True)
         z = self.z.clone().requires_grad_(True)
         groups = [{"params": [z], "lr": rate}, {"params": self.network.parameters(), "lr": rate}]
         return self._found(self._descend(groups, z, steps)[1])

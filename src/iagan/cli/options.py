@@ -18,7 +18,7 @@ LPIPS_NETS = ("alex", "vgg", "squeeze")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
-    """`--prior`, `--device`, `--precision`."""
+    """`--prior`, `--device`, `--precision`, `--compile`."""
     parser.add_argument(
         "--prior",
         metavar="P",
@@ -31,7 +31,14 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of the prior's convolutions; bfloat16 is quicker on a recent GPU (default: float32)",
+        help="that the prior's network computes in; bfloat16 is quicker on a recent GPU or "
+        "processor (default: float32)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="let torch.compile translate the prior's network: half a minute, then fewer and "
+        "larger steps on a GPU",
     )
 
 
@@ -112,7 +119,9 @@ def load_generator(args: argparse.Namespace) -> Generator:
     device = pick_device(args.device)
     with DownloadBar(args.prior) as bar:
         generator = load_prior(args.prior, bar).to(device)
-    return generator.in_bfloat16() if args.precision == "bfloat16" else generator
+    if args.precision == "bfloat16":
+        generator = generator.in_bfloat16()
+    return generator.compiled() if args.compile else generator
 
 
 def pick_device(wanted: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from iagan.generators import Generator
 from iagan.reconstruction.optimize import Rules
@@ -80,5 +79,4 @@ def all_together(generator: Generator, theta: Rows, z: Tensor | Sequence[Tensor]
     for name, value in theta.items():
         whole = together(value)
         dense[name] = whole.reshape(-1).view(whole.shape)
-    each = vmap(lambda weights, latent: generator.synthesize(weights, latent[None])[0])
-    return each(dense, together(z))
+    return generator.synthesize_each(dense, together(z))

@@ -14,6 +14,7 @@ from torch import Tensor
 from iagan.errors import SettingError
 from iagan.generators import Generator
 from iagan.generators.recompute import is_recomputing, recomputing
+from iagan.generators.run import as_it_is_written
 from iagan.generators.winograd import quick_convolutions
 from iagan.observation import Observation
 from iagan.reconstruction.memory import is_out_of_memory, rows_that_fit
@@ -210,7 +211,8 @@ def _batch_that_fits(objective: Objective, start: Variables) -> int:
     one = torch.arange(1)
     row = {name: value[0].clone().requires_grad_() for name, value in start.items()}
     alone = {name: [value] for name, value in row.items()}
-    fit = rows_that_fit(first.device, row, lambda: objective(alone, 0, one))
+    with as_it_is_written():
+        fit = rows_that_fit(first.device, row, lambda: objective(alone, 0, one))
     return min(_most_rows(first.device), fit)
 
 
