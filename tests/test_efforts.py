@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import iagan
+from helpers import dense
 from iagan import measure
-from iagan.operators import BicubicDownsample, Gaussian, Identity
+from iagan.operators import BicubicDownsample, Gaussian, Identity, UniformBlur
 from iagan.reconstruction import adapt, optimize
 from iagan.reconstruction.csgm import heats, row_steps
 from iagan.reconstruction.presets import NOISE_SHARE, fast_settings, paper_settings
@@ -144,3 +145,54 @@ def test_the_fast_effort_never_takes_more_iterations_than_the_papers():
         assert fast.csgm_steps < paper.csgm_steps
         assert fast.steps <= paper.steps
         assert fast_settings("dip", *task) == paper_settings("dip", *task)
+
+
+def test_without_noise_the_fast_effort_minimises_the_back_projected_residual():
+    """CSGM of a linear generator: the closed form, with the dense A†."""
+    generator, basis = linear_generator()
+    observation = observe(2)
+    found = iagan.reconstruct(observation, generator, "csgm", csgm_steps=100)
+    assert found.settings.fidelity == "back-projection"
+    system = dense(X4)
+    seen = torch.linalg.pinv(system) @ system @ basis
+    target = torch.linalg.pinv(system) @ observation.y.flatten(1).T
+    z = found.latent.double()
+
+    def posterior(z):
+        misfit = (seen @ z.T - target).square().sum(0)
+        return (misfit.log() * min(X4.m, 400) / 2 + z.square().sum(1) / 2).sum()
+
+    leaf = z.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(posterior(leaf), leaf)
+    assert slope.abs().max() < 1e-2
+    bare = iagan.reconstruct(observation, generator, "csgm", csgm_steps=0)
+    misfit = (seen @ bare.latent.double().T - target).square().sum(0)
+    pull = (bare.latent.double().square().sum(1) * bare.settings.latent_pull).exp()
+    torch.testing.assert_close(bare.trace[:, 0], misfit * pull)
+
+
+@pytest.mark.parametrize(
+    ("operator", "noise", "fidelity", "steps"),
+    [
+        (X4, 0.0, "back-projection", 166),
+        (X4, 0.01, "least-squares", 250),
+        (UniformBlur(SHAPE, size=5), 0.0, "least-squares", 250),
+        (Gaussian.from_ratio(SHAPE, 0.05, seed=1), 0.0, "least-squares", 300),
+    ],
+    ids=["x4", "noise", "ill-conditioned", "A† takes long"],
+)
+def test_what_the_fast_effort_minimises(operator, noise, fidelity, steps):
+    """A† of a blur would amplify what y is rounded by."""
+    settings = fast_settings("iagan", operator, noise, prior_called("began"))
+    assert (settings.fidelity, settings.steps) == (fidelity, steps)
+    assert paper_settings("iagan", operator, noise, None).fidelity == "least-squares"
+
+
+def test_a_line_search_gets_exact_objectives_from_a_prior_in_bfloat16():
+    """L-BFGS took the rounding of objectives for the end of its way: 0.3 dB were lost."""
+    generator, observation = nonlinear_generator(torch.float32), observe(2)
+    exact, quick = (
+        iagan.reconstruct(observation, prior, "csgm", csgm_steps=30)
+        for prior in (generator, generator.in_bfloat16())
+    )
+    torch.testing.assert_close(quick.trace, exact.trace)

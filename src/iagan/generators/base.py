@@ -159,6 +159,12 @@ class Generator:
         quick._bfloat16 = copy.deepcopy(self.module).bfloat16()
         return quick
 
+    def in_full_precision(self) -> Generator:
+        """A copy that computes in the precision of its weights."""
+        exact = copy.copy(self)
+        exact._bfloat16 = None
+        return exact
+
     def compiled(self) -> Generator:
         """A copy whose network `torch.compile` translates at its first call: fewer and larger
         steps on a GPU, for half a minute of waiting; there is no use in it for a single image.

@@ -60,6 +60,8 @@ def csgm(task: Task, before: Estimate | None = None) -> Estimate:
 def _fit(task: Task, phase: str, heat: Heat, latent: Latent) -> Minimum:
     """One heat, from `latent` of `(images · starts, ...)`."""
     settings, generator = task.settings, task.prior
+    if settings.csgm_optimizer == "lbfgs":  # a line search is at a loss with rounded objectives
+        generator = generator.in_full_precision()
     image_of_row = torch.arange(task.count, device=latent.device).repeat_interleave(heat.starts)
 
     def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ class Settings:
 
     **Arguments:**
     - `method`: its name.
+    - `fidelity`: what is minimised: `"least-squares"`, $\\|y - A x\\|^2$ (eqs. 2 and 3), or
+      `"back-projection"`, $\\|A^\\dagger(y - A x)\\|^2$ (Tirer and Giryes, arXiv 1906.06794).
     - `csgm_optimizer`: what minimises over z alone (eq. 2): `"adam"` or `"lbfgs"`.
     - `csgm_steps`: its iterations, an evaluation each. `csgm_rate`: Adam's rate there.
     - `csgm_plateau`: a start ends where ten iterations lowered the objective by no more than this
@@ -39,6 +41,7 @@ class Settings:
     """
 
     method: str
+    fidelity: str = "least-squares"
     csgm_optimizer: str = "adam"
     csgm_steps: int = 1600
     csgm_rate: float = 0.1
@@ -65,8 +68,8 @@ class Reconstruction:
     - `residual`: $\|A\hat x - y\|$ of `image`, `(b,)`.
     - `relative_residual`: the same over $\|y\|$.
     - `noise_floor`: $\sigma\sqrt{m}$, what the residual of the truth would be, about.
-    - `trace`: `(b, evaluations)`, the objective $\|y - A G_\theta(z)\|^2$ at every iterate of the
-      kept start, phases one after another; in CSGM times what `settings.latent_pull` asks for.
+    - `trace`: `(b, evaluations)`, the objective that `settings.fidelity` names at every iterate of
+      the kept start, phases one after another; in CSGM times what `settings.latent_pull` asks for.
     - `iterations`: taken for each image, all phases together.
     - `seconds`: wall-clock time of the batch.
     - `settings`: as resolved.

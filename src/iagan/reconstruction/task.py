@@ -47,7 +47,7 @@ class Progress:
     **Arguments:**
     - `phase`: `"csgm"`, `"iagan"` or `"dip"`; where starts are raced, `"csgm 1/3"` and so on.
     - `done`, `total`: evaluations of that phase.
-    - `objective`: $\\|y - A x\\|^2$ of the rows at work. On the device: reading it waits.
+    - `objective`: of the rows at work, as in a result's `trace`. On the device: reading it waits.
     """
 
     phase: str
@@ -89,9 +89,15 @@ class Task:
         return [seed] * self.count if isinstance(seed, int) else list(seed)
 
     def misfit(self, image: Image, image_of_row: Tensor) -> PerImage:
-        r"""$\|y - A x\|^2$ per row, summed over the measurements as in eqs. 2 and 3."""
-        y = self.observation.y[image_of_row]
-        return squared_norms(self.observation.operator(image) - y)
+        r"""$\|y - A x\|^2$ per row, summed over the measurements as in eqs. 2 and 3.
+
+        Or $\|A^\dagger(y - A x)\|^2$, summed over the pixels, where the settings want that.
+        """
+        operator = self.observation.operator
+        gap = operator(image) - self.observation.y[image_of_row]
+        if self.settings.fidelity == "back-projection":
+            gap = operator.pinv(gap)
+        return squared_norms(gap)
 
     def goal(self) -> PerImage | None:
         r"""$\tau^2 \sigma^2 m$ per image, where the settings have a τ (Morozov's principle)."""
