@@ -1,6 +1,8 @@
 """The command line: the exact words that scripts rely on, and every bad input in one line."""
 
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +143,23 @@ def test_a_plain_image_is_a_measurement_too(photo, prior, tmp_path, capsys):
         assert main([*argv, "--scale", "4", "--method", "csgm-bp", *QUICK, "-o", str(out)]) == 0
         assert out.exists()
     assert "resized to the 8 px" in capsys.readouterr().err
+
+
+def test_the_noise_of_a_blurred_picture_is_estimated(prior, tmp_path, capsys):
+    """σ = 20/255 on flat grey, and the method that knows noise; not where detail looks like it."""
+    rng = torch.Generator().manual_seed(0)
+    noisy = 0.5 + 20 / 255 * torch.randn(1, 3, 32, 32, generator=rng)
+    iagan.save_image(noisy, tmp_path / "y.png")
+    argv = ["reconstruct", tmp_path / "y.png", "--prior", prior, *QUICK, "--noise", "auto"]
+    out = ["-o", tmp_path / "x.png", "--json"]
+    assert main([str(word) for word in (*argv, *out, "--operator", "blur")]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"noise of about (19|20|21)\.\d/255", said.err)
+    record = json.loads(said.out)
+    assert record["method"] == "iagan"
+    assert record["noise_floor"] == pytest.approx(20 / 255 * math.sqrt(3 * 32 * 32), rel=0.05)
+    _refused(capsys, [*argv, "--operator", "bicubic", "--scale", "1"], "blur or denoise", "/255")
+    _refused(capsys, [*argv[:-1], "loud", "--operator", "blur"], "--noise", "loud")
 
 
 def test_a_folder_job_carries_on_skips_and_overwrites(observed, photo, prior, tmp_path, capsys):

@@ -11,7 +11,15 @@ import torch
 
 import iagan
 from iagan.errors import ObservationFileError, OutputError, SettingError, ShapeError
-from iagan.operators import BicubicDownsample, Gaussian, Identity, Inpaint, SubsampledFourier
+from iagan.images import astronaut, crop_square
+from iagan.operators import (
+    BicubicDownsample,
+    Gaussian,
+    Identity,
+    Inpaint,
+    SubsampledFourier,
+    UniformBlur,
+)
 
 SHAPE = (3, 8, 6)
 OPERATORS = [
@@ -39,6 +47,25 @@ def test_the_noise_has_its_std_on_every_real_number(operator):
         assert abs(float(part.mean())) < 0.003
     norms = sum(part.flatten(1).square().sum(1) for part in parts).sqrt()
     assert float(norms.mean()) == pytest.approx(observation.noise_floor, rel=0.03)
+
+
+@pytest.mark.parametrize("noise_255", [2, 10, 40])
+def test_noise_is_estimated_from_blurred_pictures(noise_255):
+    """Within 4 % of the σ that was added, and of two images each its own."""
+    photo = crop_square(astronaut(), None, None, (64, 64))
+    blurred = UniformBlur((3, 64, 64), size=9)(photo.expand(2, -1, -1, -1))
+    noise = torch.randn(blurred.shape, generator=_rng()) * noise_255 / 255
+    noise[1] *= 2
+    found = iagan.estimate_noise_std(blurred + noise) * 255
+    assert found.tolist() == pytest.approx([noise_255, 2 * noise_255], rel=0.04)
+    assert float(iagan.estimate_noise_std(blurred)[0]) < 0.5 / 255
+    sharp = iagan.estimate_noise_std(photo + noise[:1]) * 255
+    assert noise_255 < float(sharp[0]) < noise_255 + 5, "its own detail is taken for noise"
+
+
+def test_noise_of_too_small_a_picture_is_not_estimated():
+    with pytest.raises(ShapeError, match="3×3 pixels at least; got 8×2"):
+        iagan.estimate_noise_std(torch.zeros(1, 3, 2, 8))
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=ids)

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
         save_prior,
     )
     from iagan.images import load_image, save_image
-    from iagan.observation import Observation, load_observation, observe, save_observation
+    from iagan.observation import (
+        Observation,
+        estimate_noise_std,
+        load_observation,
+        observe,
+        save_observation,
+    )
     from iagan.reconstruction import (
         METHODS,
         Reconstruction,
@@ -44,6 +50,7 @@ _HOME = {
     "Settings": "reconstruction",
     "available_priors": "generators",
     "back_project": "reconstruction",
+    "estimate_noise_std": "observation",
     "load_image": "images",
     "load_observation": "observation",
     "load_prior": "generators",
@@ -71,6 +78,7 @@ __all__ = [
     "available_priors",
     "back_project",
     "errors",
+    "estimate_noise_std",
     "load_image",
     "load_observation",
     "load_prior",

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from iagan.errors import IaganError, ObservationFileError, SettingError
+from iagan.errors import IaganError, ObservationFileError, SettingError, ShapeError
 from iagan.files import write_atomically
 from iagan.operators import LinearOperator, from_spec
-from iagan.types import Image, Measurement
+from iagan.types import Image, Measurement, PerImage
 
 FORMAT, VERSION = "iagan-observation", 1
 MAX_BYTES = 2**32
@@ -113,6 +114,30 @@ def observe(
             )
         y = y + noise_std * torch.stack([_unit_noise(one, rng) for one in y])
     return Observation(y, operator, float(noise_std))
+
+
+_LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
+"""A difference of two Laplacians: it hardly sees edges, and of white noise makes 36 σ²."""
+
+
+def estimate_noise_std(y: Image) -> PerImage:
+    r"""σ of white noise on pictures: $\hat\sigma = \sqrt{\pi/2}\,\operatorname{mean}|L * y| / 6$.
+
+    Of a blurred picture within a few percent; of a sharp one too high by its finest detail (of a
+    face by 3/255 without noise, by 0.8/255 at σ = 10/255); of a downscaled one useless.
+
+    **Shapes:** `(batch, channels, h, w)`, sides of at least 3, to `(batch,)`.
+    **Source:** Immerkær, Fast noise variance estimation (CVIU 64, 1996).
+    """
+    batch, channels, height, width = y.shape
+    if min(height, width) < 3:
+        raise ShapeError(
+            f"estimate_noise_std wants pictures of 3×3 pixels at least; got {width}×{height}. "
+            "Say how strong the noise is instead."
+        )
+    kernel = torch.tensor(_LAPLACIANS, dtype=y.dtype, device=y.device)[None, None]
+    found = F.conv2d(y.reshape(batch * channels, 1, height, width), kernel).abs()
+    return math.sqrt(math.pi / 2) / 6 * found.view(batch, -1).mean(1)
 
 
 def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CANNOT_BE_A_PICTURE = ("fourier", "gaussian")
 """Operators whose y is not an image."""
+SHOW_THEIR_NOISE = ("blur", "denoise")
+"""Operators whose y has less detail than noise."""
 
 
 @dc.dataclass(frozen=True)
@@ -97,7 +99,22 @@ def _observe_picture(path: Path, args: argparse.Namespace, generator: Generator)
         y = operator(_fit(photo, path, args, generator.image_shape[1:]))
     else:
         y = _fit(photo, path, args, operator.measurement_shape[1:])
-    return Observation(y, operator, options.noise_std(args))
+    return Observation(y, operator, _noise_std(y, path, args))
+
+
+def _noise_std(y: Image, path: Path, args: argparse.Namespace) -> float:
+    from iagan.observation import estimate_noise_std
+
+    if args.noise != options.AUTO:
+        return options.noise_std(args)
+    if args.operator not in SHOW_THEIR_NOISE:
+        raise SettingError(
+            f"--noise auto wants pictures of --operator {' or '.join(SHOW_THEIR_NOISE)}; got "
+            f"{args.operator}, whose detail looks like noise. Give the noise's std, /255."
+        )
+    found = float(estimate_noise_std(y))
+    print(f"iagan: {path}: noise of about {255 * found:.1f}/255.", file=sys.stderr)
+    return found
 
 
 def _fit(photo: Image, path: Path, args: argparse.Namespace, size: tuple[int, ...]) -> Image:

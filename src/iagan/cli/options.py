@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from iagan.operators import LinearOperator
 
 METHODS = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
+AUTO = "auto"
+"""Of `--noise`: estimated from the picture."""
 OPERATORS = ("bicubic", "blur", "fourier", "gaussian", "inpaint", "denoise")
 LPIPS_NETS = ("alex", "vgg", "squeeze")
 
@@ -90,7 +92,13 @@ def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
         help="inpaint: the hole, in pixels of the prior's size",
     )
     group.add_argument(
-        "--noise", type=float, metavar="N", default=0.0, help="std of the noise, /255 (default: 0)"
+        "--noise",
+        type=float if required else _noise,
+        metavar="N",
+        default=0.0,
+        help="std of the noise, /255"
+        + ("" if required else "; auto: as a blurred or noisy picture has it")
+        + " (default: 0)",
     )
 
 
@@ -159,6 +167,10 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
     if args.operator == "inpaint" and args.box is not None:
         return operators.Inpaint.box(image_shape, *args.box)
     return kind.random(image_shape, _need(args, "ratio"), args.seed)
+
+
+def _noise(text: str) -> float | str:
+    return AUTO if text == AUTO else float(text)
 
 
 def noise_std(args: argparse.Namespace) -> float:
