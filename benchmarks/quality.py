@@ -174,10 +174,8 @@ def _seconds(
 ) -> dict[str, list[float]]:
     """An image's, of every contestant and round."""
     observation, _ = task.observe(generator, group)
-    plain, settings = (
-        PlainLoop(generator, _one_of(observation, 0)),
-        _settings(args, generator, observation),
-    )
+    plain = PlainLoop(generator, _one_of(observation, 0))
+    settings = _settings(args, generator, observation)
     steps = {
         "reference csgm": plain.csgm,
         "reference iagan": plain.iagan,

@@ -7,6 +7,7 @@ last iterate kept, the mean squared error read back at every step.
 
 from __future__ import annotations
 
+import copy
 import dataclasses as dc
 from collections.abc import Callable
 
@@ -38,14 +39,7 @@ def plain_network(generator: Generator) -> nn.Sequential:
     if source.settings["output"] == "tanh":
         layers.append(nn.Tanh())
     network = nn.Sequential(*layers)
-    copy = type(network)(*[_copy(layer) for layer in network])
-    return copy.to(memory_format=torch.contiguous_format)
-
-
-def _copy(layer: nn.Module) -> nn.Module:
-    import copy
-
-    return copy.deepcopy(layer)
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
 
 class PlainLoop:

@@ -162,6 +162,11 @@ def test_the_noise_of_a_blurred_picture_is_estimated(prior, tmp_path, capsys):
     _refused(capsys, [*argv[:-1], "loud", "--operator", "blur"], "--noise", "loud")
 
 
+def test_compiling_is_refused_where_it_gains_nothing(observed, prior, capsys):
+    argv = ["reconstruct", observed, "--prior", prior, "--device", "cpu", "--compile"]
+    _refused(capsys, argv, "--compile wants a GPU", "Leave it out")
+
+
 def test_a_folder_job_carries_on_skips_and_overwrites(observed, photo, prior, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

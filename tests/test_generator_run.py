@@ -117,8 +117,18 @@ def test_where_torch_cannot_compile_it_is_said_in_one_line(generator, monkeypatc
     monkeypatch.setattr(torch, "compile", lambda function: fail)
     run.compiled.cache_clear()
     with pytest.raises(
-        SettingError, match="got: No working C\\+\\+ compiler found Go on"
+        SettingError, match="got: No working C\\+\\+ compiler found. Go on"
     ) as caught:
         generator.compiled()(torch.zeros(1, 5))
     assert "\n" not in str(caught.value)
     run.compiled.cache_clear()
+
+
+def test_a_network_of_one_precision_alone_is_refused_before_the_work():
+    class Stubborn(Began):
+        def forward(self, z):
+            return super().forward(z.float())
+
+    generator = Generator(Stubborn(8, 32, 5), LatentLaw("uniform", (5,)))
+    with pytest.raises(SettingError, match="in_bfloat16 wants .* Go on in full precision"):
+        generator.in_bfloat16()

@@ -39,8 +39,8 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="let torch.compile translate the prior's network: half a minute, then fewer and "
-        "larger steps on a GPU",
+        help="on a GPU, let torch.compile translate the prior's network: half a minute, then "
+        "fewer and larger steps",
     )
 
 
@@ -129,7 +129,11 @@ def load_generator(args: argparse.Namespace) -> Generator:
         generator = load_prior(args.prior, bar).to(device)
     if args.precision == "bfloat16":
         generator = generator.in_bfloat16()
-    return generator.compiled() if args.compile else generator
+    if not args.compile:
+        return generator
+    if device == "cpu":
+        raise SettingError("--compile wants a GPU; got a CPU, which gains nothing. Leave it out.")
+    return generator.compiled()
 
 
 def pick_device(wanted: str) -> str:

@@ -1,8 +1,7 @@
-"""A progress bar with the residual falling; silent when not on a terminal."""
+"""A progress bar with the objective falling; silent when not on a terminal."""
 
 from __future__ import annotations
 
-import math
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,16 +12,17 @@ if TYPE_CHECKING:
 
 
 class ProgressBar:
-    """One bar a phase. Reads the residual from the device only when it is drawn.
+    """One bar a phase. Reads the objective from the device only when it is drawn.
 
     **Arguments:**
     - `label`: what is being worked on.
-    - `observation`: for the noise floor beside the residual.
+    - `observation`: what the noise alone makes of the objective is shown beside it.
     """
 
     def __init__(self, label: str, observation: Observation) -> None:
         self.label = label
-        self.floor = observation.noise_floor
+        floor = observation.noise_floor**2
+        self.floor = f", of the noise {floor:.3g}" if floor else ""
         self.phase = ""
         self.bar = None
         self.shown = sys.stderr.isatty()
@@ -46,8 +46,8 @@ class ProgressBar:
             self._open(progress)
         assert self.bar is not None
         if self.bar.update(progress.done - self.bar.n):
-            worst = math.sqrt(max(float(progress.objective.max()), 0.0))
-            self.bar.set_postfix_str(f"residual {worst:.3g}, noise floor {self.floor:.3g}", False)
+            worst = float(progress.objective.max())
+            self.bar.set_postfix_str(f"objective {worst:.3g}{self.floor}", False)
 
     def close(self) -> None:
         """Leave the bar as it is; the next phase gets a new one."""

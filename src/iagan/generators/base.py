@@ -146,7 +146,7 @@ class Generator:
         """A copy on `device` (and in `dtype`)."""
         moved = copy.copy(self)
         moved.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
-        return moved.in_bfloat16() if self._bfloat16 else moved
+        return moved if self._bfloat16 is None else moved.in_bfloat16()
 
     def in_bfloat16(self) -> Generator:
         """A copy whose network computes in bfloat16; weights, latents and images stay float32.
@@ -154,9 +154,20 @@ class Generator:
         On a GPU with tensor cores, or a processor with AVX-512 BF16, that is quicker and takes less
         memory. What is fitted (z, θ, Adam's moments) and the residual keep their precision, as in
         mixed-precision training (Micikevicius et al., ICLR 2018).
+
+        **Raises:** `SettingError` for a network that insists on another precision.
         """
         quick = copy.copy(self)
         quick._bfloat16 = copy.deepcopy(self.module).bfloat16()
+        weight = next(self.module.parameters(), torch.zeros(()))
+        try:
+            with torch.no_grad():
+                quick(torch.zeros(1, *self.latent.shape).to(weight))
+        except RuntimeError as error:
+            raise SettingError(
+                "in_bfloat16 wants a network that computes in the precision of its latents; it "
+                f"raised: {str(error).splitlines()[0]} Go on in full precision."
+            ) from error
         return quick
 
     def in_full_precision(self) -> Generator:
@@ -175,11 +186,12 @@ class Generator:
 
     def _image(self, run: Run, theta: Mapping[str, Tensor], z: Latent) -> Image:
         low, high = self.value_range
-        module, dtype = _own(self._bfloat16 or self.module), z.dtype
-        if self._bfloat16:
+        module, dtype = self.module, z.dtype
+        if self._bfloat16 is not None:
+            module = self._bfloat16
             z, theta = z.bfloat16(), {name: value.bfloat16() for name, value in theta.items()}
         run = compiled(run) if self._compiled and not is_as_written() else run
-        x = run(module, theta, z)
+        x = run(_own(module), theta, z)
         return (x.to(dtype) - low) / (high - low)
 
     @torch.no_grad()

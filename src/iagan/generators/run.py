@@ -17,6 +17,8 @@ from iagan.errors import SettingError
 Run: TypeAlias = Callable[[nn.Module, Mapping[str, Tensor], Tensor], Tensor]
 """`(network, weights, z) → x`, as the network gives it."""
 
+MOST_VARIANTS = 64
+"""Of what one way of running is compiled to: of every network, precision and kind of batch one."""
 _EAGER = ContextVar("iagan_eager", default=False)
 
 
@@ -59,8 +61,10 @@ def compiled(run: Run) -> Run:
 
     **Raises:** (the result, when called) `SettingError` where torch cannot compile.
     """
+    import torch._dynamo as dynamo
     from torch._dynamo.exc import TorchDynamoException
 
+    dynamo.config.recompile_limit = max(MOST_VARIANTS, dynamo.config.recompile_limit)
     quick = torch.compile(run)
 
     def checked(module: nn.Module, theta: Mapping[str, Tensor], z: Tensor) -> Tensor:
@@ -69,7 +73,7 @@ def compiled(run: Run) -> Run:
         except TorchDynamoException as error:
             raise SettingError(
                 "A compiled prior wants what torch.compile needs here (a C++ compiler; for a GPU, "
-                f"Triton); got: {str(error).strip().splitlines()[0]} Go on without compiling."
+                f"Triton); got: {str(error).strip().splitlines()[0]}. Go on without compiling."
             ) from error
         return found
 

@@ -132,7 +132,10 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     taps = weight.permute(2, 3, 1, 0).reshape(9, inputs * outputs)
     filters = (FILTER @ taps).view(-1, inputs, outputs)
     result = torch.empty(  # no view of another tensor: what follows may change it in place
-        (batch, outputs, height, width), dtype=x.dtype, memory_format=torch.channels_last
+        (batch, outputs, height, width),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
     )
     windows = _Windows(x)
     columns, tiles = windows.columns, windows.rows * windows.columns

@@ -18,7 +18,9 @@ THETA = "theta."
 
 
 def adapt(task: Task, before: Estimate | None) -> Estimate:
-    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from CSGM's z and the pretrained θ."""
+    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$, or what `Task.misfit` has in its place, from
+    CSGM's z and the pretrained θ.
+    """
     assert before is not None and before.latent is not None
     settings, generator = task.settings, task.prior
     theta = {

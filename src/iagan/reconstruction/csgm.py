@@ -40,7 +40,9 @@ def row_steps(settings: Settings) -> int:
 
 
 def csgm(task: Task, before: Estimate | None = None) -> Estimate:
-    r"""$\min_z \|y - A G(z)\|^2$ from `restarts` random z; the best start of each image."""
+    r"""$\min_z \|y - A G(z)\|^2$, or what `Task.misfit` has in its place, from `restarts` random z;
+    the best start of each image.
+    """
     race = heats(task.settings)
     latent, estimate = starting_latents(task), None
     for i, heat in enumerate(race):

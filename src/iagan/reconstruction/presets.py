@@ -22,6 +22,8 @@ from iagan.operators import BicubicDownsample, LinearOperator
 from iagan.operators.separable import Separable
 from iagan.reconstruction.result import Settings
 
+NEED_NO_PRIOR = frozenset({"naive", "pinv", "dip"})
+"""Methods."""
 COMPRESSED_SENSING = frozenset({"fourier", "gaussian"})
 
 
@@ -110,10 +112,11 @@ def fast_settings(
     With noise, IAGAN stops as soon as the residual is about what the noise alone would leave,
     ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond, it fits the noise. Without, it
     takes half of its iterations: the others change less than 0.05 dB and 0.005 LPIPS. Or a third of
-    them, where A is well-conditioned: there ‖A†(y - A x)‖ is minimised. DIP is as it was.
+    them, where A is separable and well-conditioned: there ‖A†(y - A x)‖ is minimised. What has no
+    prior is as it was.
     """
     settings = paper_settings(method, operator, noise_std, prior)
-    if method == "dip":
+    if method in NEED_NO_PRIOR:
         return settings
     back_projection = noise_std == 0 and _has_a_tame_inverse(operator)
     steps = settings.steps

@@ -11,11 +11,9 @@ from torch import Tensor
 from iagan.errors import SettingError, ShapeError
 from iagan.generators import Generator
 from iagan.observation import Observation
-from iagan.reconstruction.presets import EFFORTS
+from iagan.reconstruction.presets import EFFORTS, NEED_NO_PRIOR
 from iagan.reconstruction.result import Settings
 from iagan.reconstruction.task import Task
-
-NEED_NO_PRIOR = frozenset({"naive", "pinv", "dip"})
 
 
 def default_method(observation: Observation) -> str:
