@@ -39,7 +39,8 @@ def plain_network(generator: Generator) -> nn.Sequential:
     if source.settings["output"] == "tanh":
         layers.append(nn.Tanh())
     network = nn.Sequential(*layers)
-    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    return network.requires_grad_(True)
 
 
 class PlainLoop:
