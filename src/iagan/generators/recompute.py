@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from iagan.generators.switch import switched_on
+
 _RECOMPUTE = ContextVar("iagan_recompute", default=False)
 
 
-@contextmanager
-def recomputing() -> Iterator[None]:
+def recomputing() -> AbstractContextManager[None]:
     """Inside, every `block` of a network keeps its input alone; the results are the same."""
-    token = _RECOMPUTE.set(True)
-    try:
-        yield
-    finally:
-        _RECOMPUTE.reset(token)
+    return switched_on(_RECOMPUTE)
 
 
 def is_recomputing() -> bool:

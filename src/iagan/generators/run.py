@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cache
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from iagan.errors import SettingError
+from iagan.generators.switch import switched_on
 
 Run: TypeAlias = Callable[[nn.Module, Mapping[str, Tensor], Tensor], Tensor]
 """`(network, weights, z) → x`, as the network gives it."""
@@ -22,14 +23,9 @@ MOST_VARIANTS = 64
 _EAGER = ContextVar("iagan_eager", default=False)
 
 
-@contextmanager
-def as_it_is_written() -> Iterator[None]:
+def as_it_is_written() -> AbstractContextManager[None]:
     """Inside, a compiled network runs uncompiled: for a call that will not be repeated."""
-    token = _EAGER.set(True)
-    try:
-        yield
-    finally:
-        _EAGER.reset(token)
+    return switched_on(_EAGER)
 
 
 def is_as_written() -> bool:

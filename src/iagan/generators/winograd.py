@@ -13,8 +13,7 @@ full, its products of matrices do not on all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from iagan.generators.switch import switched_on
 
 TILE, WINDOW = 4, 6
 """Side of a tile of outputs, and of the inputs that it depends on."""
@@ -61,18 +62,13 @@ INPUT, FILTER, OUTPUT = _both_axes(_INPUT), _both_axes(_FILTER), _both_axes(_OUT
 """$B^\\top$, $G$ and $A^\\top$ along both axes: (36, 36), (36, 9) and (16, 36)."""
 
 
-@contextmanager
-def quick_convolutions() -> Iterator[None]:
+def quick_convolutions() -> AbstractContextManager[None]:
     """Inside, `convolve` takes the algorithm where it pays, and knows first derivatives alone.
 
     Outside, all that torch can do with convolutions works: second derivatives, `torch.func`,
     compilation.
     """
-    token = _QUICK.set(True)
-    try:
-        yield
-    finally:
-        _QUICK.reset(token)
+    return switched_on(_QUICK)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
