@@ -1,5 +1,9 @@
 """Batches sized by the memory that is free, and halved when it does not suffice."""
 
+import platform
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,7 +11,7 @@ import iagan
 from iagan.errors import SettingError
 from iagan.generators import Began, Pggan
 from iagan.generators.recompute import is_recomputing, recomputing
-from iagan.reconstruction import memory, task, worth_together
+from iagan.reconstruction import allocator, memory, task, worth_together
 from toys import images, nonlinear_generator
 
 
@@ -16,6 +20,31 @@ def test_saved_bytes_are_counted_once():
     x = torch.ones(1000, dtype=torch.float64, requires_grad=True)
     assert memory.saved_bytes(lambda: x.exp()) == 8000
     assert memory.saved_bytes(lambda: (x * x).exp()) == 16000
+
+
+def _resident() -> int:
+    """MiB of this process in the machine's memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_is_kept_inside_and_goes_back_after():
+    """256 MiB of a tensor that is gone: still there inside, not after an error either."""
+    before = _resident()
+    with pytest.raises(KeyError), allocator.memory_kept():
+        torch.ones(2**26)
+        inside = _resident()
+        raise KeyError
+    assert inside - before > 200
+    assert _resident() - before < 50
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(allocator, "_glibc", allocator._glibc.__wrapped__)
+    monkeypatch.setattr(allocator.ctypes, "CDLL", None)
+    with allocator.memory_kept():
+        pass
 
 
 def test_rows_that_fit_shrink_with_the_memory_and_never_reach_zero(monkeypatch):

@@ -75,6 +75,18 @@ def test_gradient_of_forward_is_the_adjoint(A):
     torch.testing.assert_close(x.grad, A.adjoint(v))
 
 
+def test_misfit_is_the_squared_distance_and_its_gradient_twice_the_adjoint_of_the_gap(A):
+    """Also where both are computed in one pass, image by image weighed by what comes after."""
+    x, y = image(A).requires_grad_(), measurement(A)
+    gap = A(x.detach()) - y
+    found = A.misfit(x, y)
+    torch.testing.assert_close(found, reals(gap).square().sum(1))
+    weights = torch.tensor([0.5, 3.0], dtype=x.dtype)
+    (found * weights).sum().backward()
+    expected = 2 * weights[:, None] * (reals(gap) @ dense(A))
+    torch.testing.assert_close(x.grad.flatten(1), expected)
+
+
 def test_gradients_flow_after_a_first_call_in_inference_mode(A):
     """What was cached in inference mode must not poison a later backward pass."""
     fresh = pickle.loads(pickle.dumps(A))

@@ -115,3 +115,26 @@ def test_a_nearly_square_matrix_gets_a_preconditioner(doubled, monkeypatch):
     tolerance = 1e-8 if doubled else 1e-4
     torch.testing.assert_close(operator.pinv(y).flatten(1), wanted, rtol=0, atol=tolerance)
     assert len(steps) < 20
+
+
+@pytest.mark.parametrize("entries", [1, 1000, 2**30])
+def test_misfit_is_the_same_for_any_number_of_rows_at_once(entries, monkeypatch):
+    """One row a block, blocks that do not divide m, and all of A; in single precision too."""
+    operator = Gaussian(SHAPE, 70, seed=0)
+    x = torch.rand(3, *SHAPE, requires_grad=True)
+    y = torch.randn(3, 70)
+    monkeypatch.setattr(gaussian, "ENTRIES_AT_ONCE", entries)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    found = operator.misfit(x, y)
+    exact = (x.detach().flatten(1).double() @ operator.matrix.double().T - y).square().sum(1)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0)
+    (of_x,) = torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(of_x, 2 * operator.adjoint(operator(x.detach()) - y))
+
+
+def test_misfit_knows_a_gradient_by_y_too():
+    """`misfit` is public: what is differentiated by y takes the plain way."""
+    operator = Gaussian(SHAPE, 70, seed=0)
+    x, y = torch.rand(1, *SHAPE), torch.randn(1, 70, requires_grad=True)
+    (of_y,) = torch.autograd.grad(operator.misfit(x, y).sum(), y)
+    torch.testing.assert_close(of_y, 2 * (y.detach() - operator(x)))

@@ -14,7 +14,7 @@ from torch import Tensor
 from iagan.errors import ShapeError
 from iagan.operators.checks import image_shape_for
 from iagan.operators.encoding import encode
-from iagan.types import Image, Measurement
+from iagan.types import Image, Measurement, PerImage
 
 Self = TypeVar("Self", bound="LinearOperator")
 
@@ -31,6 +31,12 @@ def truncated_inverse(values: Tensor, largest: float) -> Tensor:
     """1/s where |s| exceeds `RCOND` of the largest singular value, else 0."""
     kept = values.abs() > RCOND * largest
     return torch.where(kept, 1 / torch.where(kept, values, 1), 0)
+
+
+def squared_norms(y: Measurement) -> PerImage:
+    """Sum of squares of each image's measurements, `(batch,)`."""
+    real = torch.view_as_real(y) if y.is_complex() else y
+    return real.flatten(1).square().sum(1)
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -117,6 +123,19 @@ class LinearOperator(abc.ABC):
     def _pinv(self, y: Tensor) -> Tensor:
         """A subclass overrides it where a direct way loses fewer digits than the Gram matrix."""
         return self._adjoint(self.solve_gram(y))
+
+    def misfit(self, x: Image, y: Measurement) -> PerImage:
+        r"""$\|A x - y\|^2$ of every image, summed over its measurements: `(batch,)` (eq. 2).
+
+        Its first derivative by x is $2 A^\top (A x - y)$; an operator need not know more of it.
+        """
+        self._check(x, self.image_shape, "measures images of shape", complex_valued=False)
+        self._check_measurement(y)
+        return self._misfit(x, y)
+
+    def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
+        """A subclass overrides it where A x − y and its adjoint take less time together."""
+        return squared_norms(self._forward(x) - y)
 
     def naive(self, y: Measurement) -> Image:
         """The paper's baseline for this task; A† y unless the field has a simpler habit."""

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from iagan.observation import Observation
+from iagan.operators.base import squared_norms
 from iagan.types import Image, Latent, Measurement, PerImage
 
 
@@ -100,12 +101,6 @@ def widen(tensor: Tensor) -> Tensor:
     if tensor.device.type == "mps":
         return tensor
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
-
-
-def squared_norms(y: Measurement) -> PerImage:
-    """Sum of squares of each image's measurements, `(batch,)`."""
-    real = torch.view_as_real(y) if y.is_complex() else y
-    return real.flatten(1).square().sum(1)
 
 
 def norms(y: Measurement) -> PerImage:

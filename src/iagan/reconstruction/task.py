@@ -17,6 +17,8 @@ from iagan.generators.recompute import is_recomputing, recomputing
 from iagan.generators.run import as_it_is_written
 from iagan.generators.winograd import quick_convolutions
 from iagan.observation import Observation
+from iagan.operators.base import squared_norms
+from iagan.reconstruction.allocator import memory_kept
 from iagan.reconstruction.memory import is_out_of_memory, rows_that_fit
 from iagan.reconstruction.optimize import (
     Minimum,
@@ -27,7 +29,7 @@ from iagan.reconstruction.optimize import (
     Variables,
     join,
 )
-from iagan.reconstruction.result import Settings, squared_norms
+from iagan.reconstruction.result import Settings
 from iagan.reconstruction.threads import minimize_on_threads
 from iagan.types import Image, Latent, PerImage
 
@@ -93,11 +95,10 @@ class Task:
 
         Or $\|A^\dagger(y - A x)\|^2$, summed over the pixels, where the settings want that.
         """
-        operator = self.observation.operator
-        gap = operator(image) - self.observation.y[image_of_row]
+        operator, y = self.observation.operator, self.observation.y[image_of_row]
         if self.settings.fidelity == "back-projection":
-            gap = operator.pinv(gap)
-        return squared_norms(gap)
+            return squared_norms(operator.pinv(operator(image) - y))
+        return operator.misfit(image, y)
 
     def goal(self) -> PerImage | None:
         r"""$\tau^2 \sigma^2 m$ per image, where the settings have a τ (Morozov's principle)."""
@@ -192,7 +193,7 @@ def minimize_in_batches(
     size = task.batch_size or _batch_that_fits(objective, start)
     found: list[Minimum] = []
     done = 0
-    with quick_convolutions(), ExitStack() as thrift:
+    with quick_convolutions(), memory_kept(), ExitStack() as thrift:
         while done < count:
             rows = torch.arange(done, min(done + size, count))
             batches = len(found) + -(-(count - done) // size)

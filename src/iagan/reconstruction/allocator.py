@@ -1,0 +1,48 @@
+"""Freed memory kept for the next step.
+
+By default glibc gives large pieces back to the system as soon as they are freed, and every step
+then takes the same pages anew: up to a fifth of its time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+"""What `mallopt` calls them (malloc.h)."""
+_MEGABYTE = 2**20
+_KEEP = ((_MMAP_THRESHOLD, 2**31 - 1), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 * _MEGABYTE))
+_AS_BEFORE = ((_MMAP_THRESHOLD, 32 * _MEGABYTE), (_TRIM_THRESHOLD, 64 * _MEGABYTE), (_TOP_PAD, 0))
+"""The largest that glibc comes to by itself: what it had come to cannot be asked for."""
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """Inside, what is freed stays with the process; afterwards it goes back to the system.
+
+    Where the C library is not glibc, nothing is different.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    _set(libc, _KEEP)
+    try:
+        yield
+    finally:
+        _set(libc, _AS_BEFORE)
+        libc.malloc_trim(0)
+
+
+def _set(libc: ctypes.CDLL, options: tuple[tuple[int, int], ...]) -> None:
+    for option, value in options:
+        libc.mallopt(option, value)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
