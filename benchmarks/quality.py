@@ -38,8 +38,9 @@ from iagan.types import Image
 
 TASKS = {"table2": "sr-4", "table1": "fourier-0.3-noise10", "table4": "deblur-u9-noise10"}
 """×4, Fourier 0.3 with noise, 9×9 blur: experiment and key of the setting."""
-WHO = ("reference", "same iterations", "default")
-"""The plain loop; ours with effort "paper" and as many starts; ours as `reconstruct` is."""
+WHO = ("reference", "same iterations", "same iterations, mixed", "default")
+"""The plain loop; ours with effort "paper" and as many starts, and so with CSGM in bfloat16; ours
+as `reconstruct` is."""
 STEPS = 5
 """Of a short run, of which the time of a step is told."""
 
@@ -117,10 +118,12 @@ def _found(
         yield from enumerate(_references(args, generator, observation))
         return
     options: dict[str, Any] = {}
-    if who == "same iterations":
+    if who != "default":
         settings = _settings(args, generator, observation)
         options = {"effort": "paper", "restarts": args.restarts}
         options |= {"csgm_steps": settings.csgm_steps, "steps": settings.steps}
+    if who.endswith("mixed"):
+        generator = generator.in_bfloat16(adapted=False)
     found = iagan.reconstruct(observation, generator, "iagan", **options)
     yield from enumerate(found.image.split(1))
 
@@ -175,18 +178,22 @@ def _seconds(
     """An image's, of every contestant and round."""
     observation, _ = task.observe(generator, group)
     plain = PlainLoop(generator, _one_of(observation, 0))
+    mixed = generator.in_bfloat16(adapted=False)
     settings = _settings(args, generator, observation)
     steps = {
         "reference csgm": plain.csgm,
         "reference iagan": plain.iagan,
         "same iterations csgm": facts.phase(observation, generator, "csgm"),
+        "same iterations, mixed csgm": facts.phase(observation, mixed, "csgm"),
         "same iterations iagan": facts.phase(observation, generator, "iagan"),
     }
     found: dict[str, list[float]] = {who: [] for who in WHO}
     for _ in range(args.rounds):
         step = {name: s[0] for name, s in facts.step_seconds(steps, STEPS, 1).items()}
-        for who, count in (("reference", 1), ("same iterations", len(group))):
+        step["same iterations, mixed iagan"] = step["same iterations iagan"]
+        for who in WHO[:-1]:
             csgm = args.restarts * settings.csgm_steps * step[f"{who} csgm"]
+            count = 1 if who == "reference" else len(group)
             found[who].append((csgm + settings.steps * step[f"{who} iagan"]) / count)
         whole = facts.seconds(lambda: iagan.reconstruct(observation, generator, "iagan"))
         found["default"].append(whole / len(group))

@@ -83,6 +83,18 @@ def test_in_bfloat16_the_convolutions_alone_lose_precision():
         assert (slope - want).norm() < 0.05 * want.norm()
 
 
+def test_in_bfloat16_but_for_adapted_weights_those_are_exact():
+    """`adapted=False`, also after `to`: G(z) in bfloat16, G_θ(z) as if nothing had been asked."""
+    torch.manual_seed(0)
+    generator = Generator(Began(8, 32, 6), LatentLaw("uniform", (6,)))
+    mixed, z = generator.in_bfloat16(adapted=False).to("cpu"), torch.rand(2, 6)
+    theta = generator.parameters()
+    each = {name: value.expand(2, *value.shape) for name, value in theta.items()}
+    assert torch.equal(mixed(z), generator.in_bfloat16()(z))
+    assert torch.equal(mixed.synthesize(theta, z), generator.synthesize(theta, z))
+    assert torch.equal(mixed.synthesize_each(each, z), generator.synthesize_each(each, z))
+
+
 @pytest.mark.parametrize(("law", "mean", "std"), [("uniform", 0, 3**-0.5), ("normal", 0, 1)])
 def test_latents_follow_their_law_and_seed(law, mean, std):
     law = LatentLaw(law, (50, 2))

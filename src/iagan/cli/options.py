@@ -31,10 +31,10 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "mixed", "bfloat16"),
         default="float32",
         help="that the prior's network computes in; bfloat16 is quicker on a recent GPU or "
-        "processor (default: float32)",
+        "processor; mixed: in bfloat16 for CSGM alone (default: float32)",
     )
     parser.add_argument(
         "--compile",
@@ -127,8 +127,8 @@ def load_generator(args: argparse.Namespace) -> Generator:
     device = pick_device(args.device)
     with DownloadBar(args.prior) as bar:
         generator = load_prior(args.prior, bar).to(device)
-    if args.precision == "bfloat16":
-        generator = generator.in_bfloat16()
+    if args.precision != "float32":
+        generator = generator.in_bfloat16(adapted=args.precision == "bfloat16")
     if not args.compile:
         return generator
     if device == "cpu":

@@ -123,6 +123,7 @@ class Generator:
         self.value_range = (float(low), float(high))
         self.metadata = metadata or Metadata()
         self._bfloat16: nn.Module | None = None
+        self._bfloat16_adapted = False
         self._compiled = False
         self.image_shape = self._probe()
 
@@ -146,19 +147,24 @@ class Generator:
         """A copy on `device` (and in `dtype`)."""
         moved = copy.copy(self)
         moved.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
-        return moved if self._bfloat16 is None else moved.in_bfloat16()
+        return moved if self._bfloat16 is None else moved.in_bfloat16(self._bfloat16_adapted)
 
-    def in_bfloat16(self) -> Generator:
+    def in_bfloat16(self, adapted: bool = True) -> Generator:
         """A copy whose network computes in bfloat16; weights, latents and images stay float32.
 
         On a GPU with tensor cores, or a processor with AVX-512 BF16, that is quicker and takes less
         memory. What is fitted (z, θ, Adam's moments) and the residual keep their precision, as in
         mixed-precision training (Micikevicius et al., ICLR 2018).
 
+        **Arguments:**
+        - `adapted`: also with weights of an image's own (IAGAN). With False only the pretrained
+          network is in bfloat16 (CSGM), and IAGAN fits y as closely as ever.
+
         **Raises:** `SettingError` for a network that insists on another precision.
         """
         quick = copy.copy(self)
         quick._bfloat16 = copy.deepcopy(self.module).bfloat16()
+        quick._bfloat16_adapted = adapted
         weight = next(self.module.parameters(), torch.zeros(()))
         try:
             with torch.no_grad():
@@ -187,7 +193,7 @@ class Generator:
     def _image(self, run: Run, theta: Mapping[str, Tensor], z: Latent) -> Image:
         low, high = self.value_range
         module, dtype = self.module, z.dtype
-        if self._bfloat16 is not None:
+        if self._bfloat16 is not None and (run is pretrained or self._bfloat16_adapted):
             module = self._bfloat16
             z, theta = z.bfloat16(), {name: value.bfloat16() for name, value in theta.items()}
         run = compiled(run) if self._compiled and not is_as_written() else run
