@@ -9,6 +9,7 @@ import torch
 import iagan
 from helpers import dense
 from iagan import measure
+from iagan.cli.options import in_precision
 from iagan.operators import BicubicDownsample, Gaussian, Identity, UniformBlur
 from iagan.reconstruction import adapt, optimize
 from iagan.reconstruction.csgm import heats, row_steps
@@ -186,6 +187,23 @@ def test_what_the_fast_effort_minimises(operator, noise, fidelity, steps):
     settings = fast_settings("iagan", operator, noise, prior_called("began"))
     assert (settings.fidelity, settings.steps) == (fidelity, steps)
     assert paper_settings("iagan", operator, noise, None).fidelity == "least-squares"
+
+
+def test_in_mixed_precision_csgm_is_that_of_bfloat16_and_iagan_starts_exactly():
+    """Both from the command line's words; IAGAN's first objective is of the float32 network."""
+    observation = observe(2)
+    options = {"csgm_steps": 5, "steps": 0, "effort": "paper"}
+    found = {}
+    for precision in ("float32", "mixed", "bfloat16"):
+        generator = in_precision(nonlinear_generator(torch.float32), precision)
+        found[precision] = iagan.reconstruct(observation, generator, "iagan", **options)
+    mixed, rough = found["mixed"], found["bfloat16"]
+    assert torch.equal(mixed.latent, rough.latent)
+    assert torch.equal(mixed.trace[:, :6], rough.trace[:, :6])
+    exact = nonlinear_generator(torch.float32)(mixed.latent)
+    torch.testing.assert_close(mixed.image, exact)
+    assert not torch.allclose(rough.image, exact)
+    assert not torch.equal(found["float32"].latent, mixed.latent)
 
 
 def test_a_line_search_gets_exact_objectives_from_a_prior_in_bfloat16():

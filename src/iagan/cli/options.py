@@ -127,13 +127,19 @@ def load_generator(args: argparse.Namespace) -> Generator:
     device = pick_device(args.device)
     with DownloadBar(args.prior) as bar:
         generator = load_prior(args.prior, bar).to(device)
-    if args.precision != "float32":
-        generator = generator.in_bfloat16(adapted=args.precision == "bfloat16")
+    generator = in_precision(generator, args.precision)
     if not args.compile:
         return generator
     if device == "cpu":
         raise SettingError("--compile wants a GPU; got a CPU, which gains nothing. Leave it out.")
     return generator.compiled()
+
+
+def in_precision(generator: Generator, precision: str) -> Generator:
+    """`--precision`."""
+    if precision == "float32":
+        return generator
+    return generator.in_bfloat16(adapted=precision == "bfloat16")
 
 
 def pick_device(wanted: str) -> str:
