@@ -117,14 +117,15 @@ def test_a_nearly_square_matrix_gets_a_preconditioner(doubled, monkeypatch):
     assert len(steps) < 20
 
 
-@pytest.mark.parametrize("entries", [1, 1000, 2**30])
-def test_misfit_is_the_same_for_any_number_of_rows_at_once(entries, monkeypatch):
-    """One row a block, blocks that do not divide m, and all of A; in single precision too."""
+@pytest.mark.parametrize("threads", [1, 3, 100])
+@pytest.mark.parametrize("entries", [1, 5000, 2**30])
+def test_misfit_is_the_same_however_the_rows_are_shared_out(entries, threads, monkeypatch):
+    """One row a block, blocks that do not divide a part, all; parts that leave a row, or all."""
     operator = Gaussian(SHAPE, 70, seed=0)
     x = torch.rand(3, *SHAPE, requires_grad=True)
     y = torch.randn(3, 70)
     monkeypatch.setattr(gaussian, "ENTRIES_AT_ONCE", entries)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     found = operator.misfit(x, y)
     exact = (x.detach().flatten(1).double() @ operator.matrix.double().T - y).square().sum(1)
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0)

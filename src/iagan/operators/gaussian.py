@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -44,19 +45,24 @@ SVD_ENTRIES = 2**22
 class _Misfit(torch.autograd.Function):
     r"""$\|A x - y\|^2$ and its gradient, for which A is read once: by rows that stay in the cache.
 
+    A is cut into as many parts as there are threads, and each thread has a part.
+
     **Shapes:** `(batch, n)`, `(batch, m)` and `(m, n)` → `(batch,)`.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
-        found = x.new_zeros(len(x))
-        gradient = torch.zeros_like(x)
-        rows = max(1, ENTRIES_AT_ONCE // matrix.shape[1])
-        for block, part in zip(matrix.split(rows), y.split(rows, 1), strict=True):
-            gap = x @ block.T - part
-            found += gap.square().sum(1)
-            if ctx.needs_input_grad[0]:
-                gradient.addmm_(gap, block, alpha=2)
+        found, gradient = x.new_zeros(len(x)), torch.zeros_like(x)
+        for part, of_y in _parts(matrix, y):
+            each = x.expand(len(part), *x.shape)
+            slopes = torch.zeros_like(each, memory_format=torch.contiguous_format)
+            rows = max(1, ENTRIES_AT_ONCE // matrix.shape[1])
+            for block, measured in zip(part.split(rows, 1), of_y.split(rows, 2), strict=True):
+                gap = torch.bmm(each, block.transpose(1, 2)) - measured
+                found += gap.square().sum((0, 2))
+                if ctx.needs_input_grad[0]:
+                    slopes.baddbmm_(gap, block, alpha=2)
+            gradient += slopes.sum(0)
         ctx.save_for_backward(gradient)
         return found
 
@@ -65,6 +71,19 @@ class _Misfit(torch.autograd.Function):
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return outer[:, None] * gradient, None, None
+
+
+def _parts(matrix: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Equal parts of A and y for all threads, then what is left.
+
+    **Shapes:** `(m, n)` and `(batch, m)` → `(parts, rows, n)` and `(parts, batch, rows)`.
+    """
+    count = torch.get_num_threads()
+    even = len(matrix) // count * count
+    for rows, parts in ((slice(even), count), (slice(even, None), 1)):
+        block, measured = matrix[rows], y[:, rows]
+        if len(block):
+            yield block.unflatten(0, (parts, -1)), measured.unflatten(1, (parts, -1)).movedim(1, 0)
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -141,8 +160,7 @@ class Gaussian(LinearOperator):
         return self._adjoint(self.solve_gram(double)).to(y.dtype)
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
-        batch_on_threads = len(x) > 1 and torch.get_num_threads() > 1  # quicker in two products
-        if x.device.type != "cpu" or batch_on_threads or y.requires_grad:
+        if x.device.type != "cpu" or y.requires_grad:
             return super()._misfit(x, y)
         matrix = self._matrix_for(x)
         found: Tensor = _Misfit.apply(x.flatten(1).to(matrix.dtype), y.to(matrix.dtype), matrix)
