@@ -23,6 +23,7 @@ import torch
 
 import iagan
 from benchmarks import facts
+from benchmarks.apart import Apart
 from benchmarks.reference import PlainLoop
 from iagan import measure
 from iagan.experiments.paper import Setting
@@ -178,12 +179,12 @@ def _seconds(
 ) -> dict[str, list[float]]:
     """An image's, of every contestant and round."""
     observation, _ = task.observe(generator, group)
-    plain = PlainLoop(generator, _one_of(observation, 0))
+    one = _one_of(observation, 0)
     mixed = generator.in_bfloat16(adapted=False)
     settings = _settings(args, generator, observation)
     steps = {
-        "reference csgm": plain.csgm,
-        "reference iagan": plain.iagan,
+        "reference csgm": Apart("csgm", generator, one),
+        "reference iagan": Apart("iagan", generator, one),
         "csgm": facts.phase(observation, generator, "csgm"),
         "mixed csgm": facts.phase(observation, mixed, "csgm"),
         "iagan": facts.phase(observation, generator, "iagan"),

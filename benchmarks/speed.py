@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import iagan
 from benchmarks import facts
-from benchmarks.reference import PlainLoop, deepinv_csgm
+from benchmarks.apart import Apart
 from iagan.generators import Generator
 from iagan.images import astronaut, crop_square
 from iagan.operators import BicubicDownsample
@@ -37,12 +37,11 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     operator = BicubicDownsample(generator.image_shape, scale=4)
     one = iagan.observe(photo, operator)
     many = iagan.observe(photo.expand(args.batch, -1, -1, -1), operator)
-    plain, deepinv = PlainLoop(generator, one), deepinv_csgm(generator, one)
 
     works: dict[str, Callable[[int], object]] = {
-        "reference csgm": plain.csgm,
-        "deepinv csgm": deepinv,
-        "reference iagan": plain.iagan,
+        "reference csgm": Apart("csgm", generator, one),
+        "deepinv csgm": Apart("deepinv", generator, one),
+        "reference iagan": Apart("iagan", generator, one),
     }
     ours = {"ours": generator}
     if args.bfloat16:

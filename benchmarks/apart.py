@@ -1,0 +1,52 @@
+"""The yardsticks in processes of their own, as their users run them.
+
+What this project changes in its process, as the thresholds of the memory's allocator, would make
+them quicker than they are.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from benchmarks.reference import PlainLoop, deepinv_csgm
+from iagan.generators import Generator
+from iagan.observation import Observation
+
+
+class Apart:
+    """Steps → a run of so many by `"csgm"` or `"iagan"` of the plain loop, or by `"deepinv"`."""
+
+    def __init__(self, method: str, generator: Generator, observation: Observation) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.method = method
+        task = (other, method, generator, observation)
+        context.Process(target=_serve, args=task, daemon=True).start()
+        other.close()  # so that a process that fails ends the wait for it
+
+    def __call__(self, steps: int) -> None:
+        try:
+            self.pipe.send(steps)
+            self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise RuntimeError(f"The process of {self.method} ended; see above.") from error
+
+
+def _serve(pipe: Connection, method: str, generator: Generator, observation: Observation) -> None:
+    work = _work(method, generator, observation)
+    while True:
+        try:
+            steps = pipe.recv()
+        except EOFError:  # the other process is done
+            return
+        work(steps)
+        pipe.send(None)
+
+
+def _work(method: str, generator: Generator, observation: Observation) -> Callable[[int], object]:
+    if method == "deepinv":
+        return deepinv_csgm(generator, observation)
+    loop = PlainLoop(generator, observation)
+    return loop.csgm if method == "csgm" else loop.iagan
