@@ -18,6 +18,7 @@ import iagan
 from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
 from iagan.generators.pggan import CELEBA_HQ
 from iagan.observation import Observation
+from iagan.reconstruction.allocator import memory_kept
 
 
 def machine() -> dict[str, object]:
@@ -98,7 +99,7 @@ def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:
     """Operations a second (two a multiply-add) of one 3×3 convolution, channels last."""
     layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
-    with torch.no_grad():
+    with torch.no_grad(), memory_kept():
         taken = interleaved({"conv": lambda: layer(x)}, rounds)["conv"]
     return 2 * 9 * channels**2 * side**2 * batch / statistics.median(taken)
 

@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 """What `mallopt` calls them (malloc.h)."""
 _MEGABYTE = 2**20
 _KEEP = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 * _MEGABYTE))
-_AS_BEFORE = ((_MMAP_MAX, 65536), (_TRIM_THRESHOLD, 64 * _MEGABYTE), (_TOP_PAD, 0))
-"""glibc's own; of the trim threshold, which cannot be asked for, the largest it comes to."""
+_AS_BEFORE = (
+    (_MMAP_MAX, 65536),
+    (_MMAP_THRESHOLD, 32 * _MEGABYTE),
+    (_TRIM_THRESHOLD, 64 * _MEGABYTE),
+    (_TOP_PAD, 0),
+)
+"""glibc's own; of the thresholds, which it moves and which cannot be asked for, the largest."""
 
 
 @contextmanager
