@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import iagan
 from benchmarks import facts
-from benchmarks.apart import Apart
+from benchmarks.own_process import OwnProcess
 from iagan.generators import Generator
 from iagan.images import astronaut, crop_square
 from iagan.operators import BicubicDownsample
@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     many = iagan.observe(photo.expand(args.batch, -1, -1, -1), operator)
 
     works: dict[str, Callable[[int], object]] = {
-        "reference csgm": Apart("csgm", generator, one),
-        "deepinv csgm": Apart("deepinv", generator, one),
-        "reference iagan": Apart("iagan", generator, one),
+        "reference csgm": OwnProcess("csgm", generator, one),
+        "deepinv csgm": OwnProcess("deepinv", generator, one),
+        "reference iagan": OwnProcess("iagan", generator, one),
     }
     ours = {"ours": generator}
     if args.bfloat16:
@@ -60,11 +60,11 @@ def _report(
     args: argparse.Namespace,
     generator: Generator,
     step: dict[str, list[float]],
-    whole_of: tuple[str, ...],
+    contestants: tuple[str, ...],
 ) -> dict[str, object]:
     middle = {name: statistics.median(times) for name, times in step.items()}
-    channels, side = generator.module.settings["channels"], generator.image_shape[1]
-    rate = facts.conv_rate(int(channels), side, args.batch)
+    channels, side = int(generator.module.settings["channels"]), generator.image_shape[1]
+    rate = facts.conv_rate(channels, side, args.batch)
     floor = {
         "csgm": facts.operations(generator, weights=False) / rate,
         "iagan": facts.operations(generator, weights=True) / rate,
@@ -81,21 +81,30 @@ def _report(
     print(
         f"\nFloor: {rate / 1e9:.0f} Gop/s of a {channels}→{channels} convolution at {side}×{side}."
     )
+    by_phase = {who: (middle[f"{who} csgm"], middle[f"{who} iagan"]) for who in contestants}
+    if args.bfloat16:
+        mixed = (by_phase["ours in bfloat16"][0], by_phase["ours"][1])
+        by_phase["ours, CSGM alone in bfloat16"] = mixed
+    whole = _report_of_paper(by_phase, floor)
+    return {"steps": step, "floor": floor, "operations_per_second": rate, "whole": whole}
+
+
+def _report_of_paper(
+    by_phase: dict[str, tuple[float, float]], floor: dict[str, float]
+) -> dict[str, list[float]]:
+    """The table of the paper's iterations; seconds an image of every contestant."""
     header = "| × reference | share of the floor "
     print(f"\n| the paper's iterations, s an image | one start {header}| five starts {header}|")
     print("|" + "---|" * 7)
-    of = {who: (middle[f"{who} csgm"], middle[f"{who} iagan"]) for who in whole_of}
-    if args.bfloat16:
-        of["ours, CSGM alone in bfloat16"] = (of["ours in bfloat16"][0], of["ours"][1])
+    whole = {who: _of_paper(*seconds) for who, seconds in by_phase.items()}
     least = _of_paper(floor["csgm"], floor["iagan"])
-    whole = {who: _of_paper(*both) for who, both in of.items()}
     for who, times in whole.items():
         cells = [
             f"{taken:.1f} | {reference / taken:.2f} | {fastest / taken:.0%}"
             for taken, reference, fastest in zip(times, whole["reference"], least, strict=True)
         ]
         print(f"| {who} | " + " | ".join(cells) + " |")
-    return {"steps": step, "floor": floor, "operations_per_second": rate, "whole": whole}
+    return whole
 
 
 def _of_paper(csgm: float, iagan: float) -> list[float]:

@@ -1,8 +1,10 @@
 """Batches sized by the memory that is free, and halved when it does not suffice."""
 
+import os
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -22,14 +24,29 @@ def test_saved_bytes_are_counted_once():
     assert memory.saved_bytes(lambda: (x * x).exp()) == 16000
 
 
-_KEPT = """
+def test_counting_bytes_keeps_nothing():
+    """A result that its own node keeps for the backward pass is gone when nobody wants it."""
+    kept = []
+
+    def forward():
+        result = torch.ones(3, requires_grad=True).exp()
+        kept.append(weakref.ref(result))
+        return result
+
+    memory.saved_bytes(forward)
+    assert kept[0]() is None
+
+
+_RESIDENT = """
 import resource
 from pathlib import Path
-import torch
-from iagan.reconstruction.allocator import memory_kept
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 2**20
+"""
+_KEPT = """
+import torch
+from iagan.reconstruction.allocator import memory_kept
 
 def after_use():
     torch.ones(2**26)
@@ -43,13 +60,43 @@ try:
 except KeyError:
     print(inside - before, resident() - before, after_use() - before)
 """
-_REUSED = """
+_OVERLAPPING = """
+import threading
+import torch
+from iagan.reconstruction.allocator import memory_kept
+
+def enter_and_leave():
+    with memory_kept():
+        pass
+
+with memory_kept():
+    other = threading.Thread(target=enter_and_leave)
+    other.start()
+    other.join()
+    torch.ones(2**26)
+    inside = resident()
+print(inside - resident())
+"""
+_AFTERWARDS = """
+import ctypes
 import resource
 import torch
 from iagan.reconstruction.allocator import memory_kept
 
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+
+def moves():
+    ends = []
+    for _ in range(200):
+        libc.malloc(8192)
+        ends.append(libc.sbrk(0))
+    return len(set(ends))
+
+before = moves()
 with memory_kept():
     pass
+print(moves() - before)
 for _ in range(8):
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(6 * 2**20)  # 24 MiB, 6144 pages
@@ -59,23 +106,42 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 
 def _printed(program: str) -> list[int]:
     """In a process of its own: what other tests left free would be taken first."""
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LD_PRELOAD", "GLIBC_TUNABLES") and not name.startswith("MALLOC_")
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, env=plain
+    )
     return [int(number) for number in ran.stdout.split()]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
+
+@glibc
 def test_memory_is_kept_inside_and_goes_back_after():
     """256 MiB that are free again: still there inside, gone after it, be it by an error."""
-    inside, after, used_after = _printed(_KEPT)
+    inside, after, used_after = _printed(_RESIDENT + _KEPT)
     assert inside > 200
     assert after < 50
     assert used_after < 50
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_afterwards_medium_pieces_are_reused():
-    """As glibc does by itself, which no longer does once its options are set."""
-    assert _printed(_REUSED)[0] < 100
+@glibc
+def test_memory_is_kept_while_another_thread_ends_its_block():
+    assert _printed(_RESIDENT + _OVERLAPPING)[0] > 200
+
+
+@glibc
+def test_afterwards_the_allocator_does_as_it_did():
+    """Small pieces do not move the heap's end one by one, medium ones are used again: as glibc does
+    by itself, which no longer moves its thresholds once they are set.
+    """
+    more_moves, pages = _printed(_AFTERWARDS)
+    assert more_moves < 10
+    assert pages < 100
 
 
 def test_another_c_library_is_left_alone(monkeypatch):

@@ -87,6 +87,13 @@ def test_misfit_is_the_squared_distance_and_its_gradient_twice_the_adjoint_of_th
     torch.testing.assert_close(x.grad.flatten(1), expected)
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_misfit_wants_a_measurement_of_every_image(A, images):
+    words = f"got {images} images and 2 measurements"
+    with as_users_run_it(), pytest.raises(ShapeError, match=words):
+        A.misfit(image(A)[:1].expand(images, *A.image_shape), measurement(A))
+
+
 def test_gradients_flow_after_a_first_call_in_inference_mode(A):
     """What was cached in inference mode must not poison a later backward pass."""
     fresh = pickle.loads(pickle.dumps(A))

@@ -131,6 +131,7 @@ def test_misfit_is_the_same_however_the_rows_are_shared_out(entries, threads, mo
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0)
     (of_x,) = torch.autograd.grad(found.sum(), x)
     torch.testing.assert_close(of_x, 2 * operator.adjoint(operator(x.detach()) - y))
+    assert torch.equal(operator.misfit(x.detach(), y), found.detach())
 
 
 def test_misfit_knows_a_gradient_by_y_too():

@@ -34,7 +34,8 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "mixed", "bfloat16"),
         default="float32",
         help="that the prior's network computes in; bfloat16 is quicker on a recent GPU or "
-        "processor; mixed: in bfloat16 for CSGM alone (default: float32)",
+        "processor; mixed: in bfloat16 for CSGM alone. L-BFGS (--effort fast) is float32 always "
+        "(default: float32)",
     )
     parser.add_argument(
         "--compile",
@@ -136,7 +137,7 @@ def load_generator(args: argparse.Namespace) -> Generator:
 
 
 def in_precision(generator: Generator, precision: str) -> Generator:
-    """`--precision`."""
+    """The prior as `--precision` wants it: "float32", "bfloat16", or "mixed", CSGM alone in it."""
     if precision == "float32":
         return generator
     return generator.in_bfloat16(adapted=precision == "bfloat16")

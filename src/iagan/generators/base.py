@@ -147,9 +147,11 @@ class Generator:
         """A copy on `device` (and in `dtype`)."""
         moved = copy.copy(self)
         moved.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
-        return moved if self._bfloat16 is None else moved.in_bfloat16(self._bfloat16_adapted)
+        return (
+            moved if self._bfloat16 is None else moved.in_bfloat16(adapted=self._bfloat16_adapted)
+        )
 
-    def in_bfloat16(self, adapted: bool = True) -> Generator:
+    def in_bfloat16(self, *, adapted: bool = True) -> Generator:
         """A copy whose network computes in bfloat16; weights, latents and images stay float32.
 
         On a GPU with tensor cores, or a processor with AVX-512 BF16, that is quicker and takes less
@@ -158,7 +160,8 @@ class Generator:
 
         **Arguments:**
         - `adapted`: also with weights of an image's own (IAGAN). With False only the pretrained
-          network is in bfloat16 (CSGM), and IAGAN fits y as closely as ever.
+          network is in bfloat16, and IAGAN fits y as closely as ever. L-BFGS, with which the fast
+          effort fits z, always gets the exact network: there it changes nothing.
 
         **Raises:** `SettingError` for a network that insists on another precision.
         """

@@ -127,10 +127,18 @@ class LinearOperator(abc.ABC):
     def misfit(self, x: Image, y: Measurement) -> PerImage:
         r"""$\|A x - y\|^2$ of every image, summed over its measurements: `(batch,)` (eq. 2).
 
-        Its first derivative by x is $2 A^\top (A x - y)$; an operator need not know more of it.
+        Its first derivative by x is $2 A^\top (A x - y)$; an operator need not know more of it, nor
+        the transforms of `torch.func` (`Gaussian` on a CPU does not).
+
+        **Raises:** `ShapeError` also when there are not as many images as measurements.
         """
         self._check(x, self.image_shape, "measures images of shape", complex_valued=False)
         self._check_measurement(y)
+        if len(x) != len(y):
+            raise ShapeError(
+                f"{type(self).__name__}.misfit wants a measurement of every image; got {len(x)} "
+                f"images and {len(y)} measurements."
+            )
         return self._misfit(x, y)
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:

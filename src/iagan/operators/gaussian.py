@@ -36,7 +36,7 @@ RIDGE = 1e-5
 """Added to the diagonal of A Aᵀ, of about 1, so that rounding leaves it positive."""
 
 ENTRIES_AT_ONCE = 2**19
-"""Of A, which a CPU's cache holds (2 MiB)."""
+"""Of A, for every thread: 2 MiB in single precision, which a CPU's cache holds."""
 
 SVD_ENTRIES = 2**22
 """Up to this m·n the singular values are computed."""

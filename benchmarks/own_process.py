@@ -15,14 +15,14 @@ from iagan.generators import Generator
 from iagan.observation import Observation
 
 
-class Apart:
+class OwnProcess:
     """Steps → a run of so many by `"csgm"` or `"iagan"` of the plain loop, or by `"deepinv"`."""
 
     def __init__(self, method: str, generator: Generator, observation: Observation) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.method = method
-        task = (other, method, generator, observation)
+        task = (other, method, generator.to("cpu"), observation)  # a copy: it will be shared
         context.Process(target=_serve, args=task, daemon=True).start()
         other.close()  # so that a process that fails ends the wait for it
 
@@ -49,4 +49,4 @@ def _work(method: str, generator: Generator, observation: Observation) -> Callab
     if method == "deepinv":
         return deepinv_csgm(generator, observation)
     loop = PlainLoop(generator, observation)
-    return loop.csgm if method == "csgm" else loop.iagan
+    return {"csgm": loop.csgm, "iagan": loop.iagan}[method]
