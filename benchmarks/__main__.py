@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 import time
 from pathlib import Path
 
 from benchmarks.facts import machine
+from iagan.errors import IaganError
 from iagan.files import write_atomically
 
 BENCHMARKS = {
@@ -30,7 +32,13 @@ def main() -> int:
         command = commands.add_parser(name, help=line)
         importlib.import_module(f"benchmarks.{name}").add_arguments(command)
     args = parser.parse_args()
-    found = importlib.import_module(f"benchmarks.{args.name}").run(args)
+    try:
+        found = importlib.import_module(f"benchmarks.{args.name}").run(args)
+    except IaganError as error:
+        print(f"{parser.prog} {args.name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
     record = {"benchmark": args.name, "when": time.strftime("%Y-%m-%dT%H:%M:%S"), **vars(args)}
     text = json.dumps(record | {"machine": machine(), "found": found}, indent=1)
     path = Path(args.output) / f"{args.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"

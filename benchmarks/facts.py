@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
@@ -15,10 +16,27 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import iagan
+from iagan.errors import SettingError
 from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
 from iagan.generators.pggan import CELEBA_HQ
 from iagan.observation import Observation
 from iagan.reconstruction.allocator import memory_kept
+
+
+def count(text: str) -> int:
+    """An option that is a number of things."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"wants at least 1; got {value}.")
+    return value
+
+
+def began(name: str) -> Generator:
+    """The prior of an option, a BEGAN: the yardstick is written for it."""
+    generator = iagan.load_prior(name)
+    if not isinstance(generator.module, Began):
+        raise SettingError(f"--prior wants a BEGAN; {name} is a {type(generator.module).__name__}.")
+    return generator
 
 
 def machine() -> dict[str, object]:

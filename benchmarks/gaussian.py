@@ -15,9 +15,9 @@ BATCHES = (1, 4, 16)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--side", type=int, default=64, help="of the images (default: 64)")
+    parser.add_argument("--side", type=facts.count, default=64, help="of the images (default: 64)")
     parser.add_argument("--ratio", type=float, default=0.3, help="m/n (default: 0.3)")
-    parser.add_argument("--rounds", type=int, default=9, help="runs of each (default: 9)")
+    parser.add_argument("--rounds", type=facts.count, default=9, help="runs of each (default: 9)")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:

@@ -24,10 +24,14 @@ _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--images", type=int, default=100, help="of BEGAN-128 (default: 100)")
-    parser.add_argument("--large-images", type=int, default=4, help="of PGGAN-1024 (default: 4)")
-    parser.add_argument("--steps", type=int, default=20, help="steps a run (default: 20)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")
+    parser.add_argument(
+        "--images", type=facts.count, default=100, help="of BEGAN-128 (default: 100)"
+    )
+    parser.add_argument(
+        "--large-images", type=facts.count, default=4, help="of PGGAN-1024 (default: 4)"
+    )
+    parser.add_argument("--steps", type=facts.count, default=20, help="steps a run (default: 20)")
+    parser.add_argument("--rounds", type=facts.count, default=3, help="runs of each (default: 3)")
     parser.add_argument("--toy", action="store_true", help="small networks")
 
 

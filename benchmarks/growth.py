@@ -22,8 +22,8 @@ RATIOS = (0.06, 0.12, 0.24, 0.48)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--steps", type=int, default=6, help="steps a run (default: 6)")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each (default: 5)")
+    parser.add_argument("--steps", type=facts.count, default=6, help="steps a run (default: 6)")
+    parser.add_argument("--rounds", type=facts.count, default=5, help="runs of each (default: 5)")
     parser.add_argument("--plot", default="bench-out/growth.png", help="where the plot goes")
 
 

@@ -26,6 +26,8 @@ from benchmarks import facts
 from benchmarks.own_process import OwnProcess
 from benchmarks.reference import PlainLoop
 from iagan import measure
+from iagan.cli.options import LPIPS_NETS
+from iagan.errors import SettingError
 from iagan.experiments.paper import Setting
 from iagan.experiments.records import RunFolder
 from iagan.experiments.run import Plan, readable, simulate, truth_of
@@ -51,11 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--prior", default="faces", help="a BEGAN")
     parser.add_argument("--images", required=True, help="a folder of photographs")
-    parser.add_argument("--count", type=int, default=20, help="of its images (default: 20)")
+    parser.add_argument("--count", type=facts.count, default=20, help="of its images (default: 20)")
     parser.add_argument("--who", nargs="+", choices=WHO, default=WHO, help="default: all")
-    parser.add_argument("--restarts", type=int, default=5, help="of the reference (default: 5)")
+    parser.add_argument(
+        "--restarts", type=facts.count, default=5, help="of the reference (default: 5)"
+    )
     parser.add_argument("--steps-scale", type=float, default=1.0, help="of the reference's steps")
-    parser.add_argument("--lpips", default="alex", help="backbone (default: alex)")
+    parser.add_argument(
+        "--lpips", choices=LPIPS_NETS, default="alex", help="backbone (default: alex)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of the time; 0: scores alone")
     parser.add_argument("--run", default="bench-out/quality", help="folder of the records")
 
@@ -64,8 +70,10 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     """Do what is not done yet; print the table."""
     compared = ("prior", "restarts", "steps_scale", "lpips")
     folder = RunFolder(Path(args.run), vars(args), compared, ("task", "image", "who"))
-    generator = iagan.load_prior(args.prior)
+    generator = facts.began(args.prior)
     good, _ = readable(find_images([Path(args.images)]), args.count)
+    if not good:
+        raise SettingError(f"--images wants a folder of photographs; {args.images} has none.")
     paths, tasks = list(good), [_Task(name, key, tuple(good)) for name, key in TASKS.items()]
     size = worth_together(generator)
     for begin in range(0, len(paths), size):

@@ -21,9 +21,9 @@ CSGM_STEPS, IAGAN_STEPS, STARTS = 1600, 500, (1, 5)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--prior", default="faces", help="a BEGAN; 'began-128' has random weights")
-    parser.add_argument("--steps", type=int, default=5, help="steps a run (default: 5)")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each (default: 7)")
-    parser.add_argument("--batch", type=int, default=8, help="images of ours (default: 8)")
+    parser.add_argument("--steps", type=facts.count, default=5, help="steps a run (default: 5)")
+    parser.add_argument("--rounds", type=facts.count, default=7, help="runs of each (default: 7)")
+    parser.add_argument("--batch", type=facts.count, default=8, help="images of ours (default: 8)")
     parser.add_argument("--bfloat16", action="store_true", help="ours in bfloat16 too")
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if args.prior == "began-128":
         generator = facts.random_began(128, 128)
     else:
-        generator = iagan.load_prior(args.prior)
+        generator = facts.began(args.prior)
     photo = crop_square(astronaut(), None, generator.metadata.crop, generator.image_shape[1:])
     operator = BicubicDownsample(generator.image_shape, scale=4)
     one = iagan.observe(photo, operator)
