@@ -91,8 +91,11 @@ class Generator:
     - `latent`: the law of z; a string is not enough, since the shape is needed too.
     - `value_range`: what `module` calls black and white; (-1, 1) for most GANs.
     - `metadata`: name, architecture, licence, crop.
+    - `encoder`: a network from images, in `value_range`, to the latents that make them, about; it
+      gives CSGM's start.
 
-    **Raises:** `ShapeError` when the module does not map one latent to one image.
+    **Raises:** `ShapeError` when the module does not map one latent to one image, or the encoder
+    an image to a latent.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Generator:
         latent: LatentLaw,
         value_range: tuple[float, float] = (-1.0, 1.0),
         metadata: Metadata | None = None,
+        encoder: nn.Module | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise SettingError(
@@ -117,8 +121,8 @@ class Generator:
             raise SettingError(
                 f"Generator wants value_range (low, high), low < high; got {value_range}."
             )
-        frozen = copy.deepcopy(module).eval().requires_grad_(False)
-        self.module = frozen.to(memory_format=torch.channels_last)  # the quicker for convolutions
+        self.module = _frozen(module)
+        self.encoder = None if encoder is None else _frozen(encoder)
         self.latent = latent
         self.value_range = (float(low), float(high))
         self.metadata = metadata or Metadata()
@@ -126,10 +130,23 @@ class Generator:
         self._bfloat16_adapted = False
         self._compiled = False
         self.image_shape = self._probe()
+        if self.encoder is not None:
+            self._probe_encoder(self.encoder)
 
     def __call__(self, z: Latent) -> Image:
         """G(z) in [0, 1]: `(batch, *latent.shape)` → `(batch, *image_shape)`."""
         return self._image(pretrained, {}, z)
+
+    @torch.no_grad()
+    def encode(self, x: Image) -> Latent | None:
+        """Latents that make `x`, about: `(batch, *image_shape)` in [0, 1] → `(batch,
+        *latent.shape)`; None without an encoder. `x` may be degraded.
+        """
+        if self.encoder is None:
+            return None
+        low, high = self.value_range
+        z: Latent = self.encoder(low + (high - low) * x)
+        return z.view(-1, *self.latent.shape)
 
     def synthesize(self, theta: Mapping[str, Tensor], z: Latent) -> Image:
         """$G_\\theta(z)$ with the weights `theta` in place of the pretrained ones (eq. 3)."""
@@ -147,6 +164,8 @@ class Generator:
         """A copy on `device` (and in `dtype`)."""
         moved = copy.copy(self)
         moved.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+        if self.encoder is not None:
+            moved.encoder = copy.deepcopy(self.encoder).to(device=device, dtype=dtype)
         return (
             moved if self._bfloat16 is None else moved.in_bfloat16(adapted=self._bfloat16_adapted)
         )
@@ -221,6 +240,29 @@ class Generator:
                 "Wrap it in one that returns the image alone."
             )
         return (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
+
+    @torch.no_grad()
+    def _probe_encoder(self, encoder: nn.Module) -> None:
+        reference = next(self.module.parameters(), torch.zeros(()))
+        try:
+            z = encoder(torch.zeros(1, *self.image_shape).to(reference))
+        except RuntimeError as error:
+            raise ShapeError(
+                f"Generator expects an encoder of images {self.image_shape}; it raised: "
+                f"{str(error).splitlines()[0]} Give the encoder that was trained with the network."
+            ) from error
+        if not isinstance(z, Tensor) or z.numel() != math.prod(self.latent.shape):
+            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
+            raise ShapeError(
+                f"Generator expects an encoder that gives latents (1, *{self.latent.shape}); got "
+                f"{got}. Give the encoder that was trained with the network."
+            )
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    """A copy for inference, in the memory format that is the quicker for convolutions."""
+    frozen = copy.deepcopy(module).eval().requires_grad_(False)
+    return frozen.to(memory_format=torch.channels_last)
 
 
 def _own(module: nn.Module) -> nn.Module:

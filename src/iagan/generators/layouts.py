@@ -15,9 +15,11 @@ from iagan.generators.base import Generator, LatentLaw, Metadata
 from iagan.generators.began import Began
 from iagan.generators.pggan import Pggan
 from iagan.generators.reading import Tensors
+from iagan.generators.tapered import Tapered
 from iagan.images import Crop
 
-NETWORKS: dict[str, type[nn.Module]] = {"began": Began, "pggan": Pggan}
+NETWORKS: dict[str, type[nn.Module]] = {"began": Began, "pggan": Pggan, "tapered": Tapered}
+"""By the word for the architecture in metadata."""
 CELEBA_CROP = Crop(photo_size=(178, 218), center=(89, 121), side=112)
 
 
@@ -120,7 +122,7 @@ def _build(match: _Match, path: Path) -> Generator:
             f"{str(error).splitlines()[0]} Check that the file is the published one."
         ) from error
     theirs = {name: key for key, name in match.names.items()}
-    network = assemble(layout.architecture, settings, ours, path, theirs)
+    network = assemble(NETWORKS[layout.architecture], settings, ours, path, theirs)
     uniform = layout.architecture == "began"
     length = settings["latent"]
     return Generator(
@@ -154,13 +156,13 @@ def _arranged(match: _Match, key: str, name: str, path: Path) -> Tensor:
 
 
 def assemble(
-    architecture: str,
+    kind: type[nn.Module],
     settings: dict[str, Any],
     tensors: Tensors,
     path: Path,
     theirs: dict[str, str] | None = None,
 ) -> nn.Module:
-    """The network of these settings holding these tensors, with everything checked.
+    """The network of this kind and settings holding these tensors, with everything checked.
 
     Weights become float32. `theirs` gives the names in the file, for messages.
 
@@ -170,14 +172,14 @@ def assemble(
     theirs = theirs or {}
     try:
         with torch.device("meta"):
-            network = NETWORKS[architecture](**settings)
+            network = kind(**settings)
     except (IaganError, TypeError) as error:
         raise CheckpointError(
             f"{path} has impossible settings: {str(error).splitlines()[0]}"
         ) from error
     if network.settings != settings:
         raise CheckpointError(
-            f"{path} wants all settings of {architecture}, {network.settings}; got {settings}. "
+            f"{path} wants all settings of {kind.__name__}, {network.settings}; got {settings}. "
             "Write it again with iagan.save_prior."
         )
     wanted = {name: tuple(value.shape) for name, value in network.named_parameters()}
@@ -185,7 +187,7 @@ def assemble(
     surplus = [theirs.get(name, name) for name in tensors if name not in wanted]
     if missing or surplus:
         raise CheckpointError(
-            f"{path} does not hold the weights of {architecture} with {settings}: missing "
+            f"{path} does not hold the weights of {kind.__name__} with {settings}: missing "
             f"{_listed(missing)}; unexpected {_listed(surplus)}. Fetch the file again."
         )
     for name, value in tensors.items():

@@ -17,19 +17,23 @@ from iagan.files import write_atomically
 from iagan.generators.base import Generator, LatentLaw, Metadata
 from iagan.generators.layouts import NETWORKS, assemble
 from iagan.generators.reading import Tensors
+from iagan.generators.tapered import TaperedEncoder
 from iagan.images import Crop
 
 FORMAT = "iagan-prior"
 VERSION = "1"
+ENCODER = "encoder."
+"""What the names of an encoder's weights begin with."""
 _TEXTS = ("name", "architecture", "licence", "source")
 
 
 def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
-    """Write a BEGAN or PGGAN generator as safetensors, to be read by `load_prior`.
+    """Write a generator of one of the package's networks as safetensors, for `load_prior`.
 
     The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture`, `licence`,
     `source`, and as JSON `settings` (of the network's constructor), `value_range`, `latent` (law
-    and shape) and `crop`. Weights keep their precision; `load_prior` makes them float32.
+    and shape), `crop`, and where there is one the `encoder`'s settings; its weights' names begin
+    with "encoder.". Weights keep their precision; `load_prior` makes them float32.
 
     **Raises:** `SettingError` for other networks; `OutputError` when the file cannot be written.
     """
@@ -53,6 +57,18 @@ def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
         "crop": json.dumps(metadata.crop and dc.asdict(metadata.crop)),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in module.named_parameters()}
+    encoder = generator.encoder
+    if encoder is not None:
+        if type(encoder) is not TaperedEncoder:
+            raise SettingError(
+                f"save_prior writes encoders of TaperedEncoder; got {type(encoder).__name__}. "
+                "Wrap the network without its encoder, or keep both state dicts yourself."
+            )
+        header["encoder"] = json.dumps(encoder.settings)
+        weights |= {
+            f"{ENCODER}{name}": value.detach().cpu().contiguous()
+            for name, value in encoder.named_parameters()
+        }
     write_atomically(path, lambda stream: stream.write(save(weights, header)))
 
 
@@ -77,7 +93,16 @@ def load_stored(path: Path) -> Generator:
     settings, latent, crop = (
         _parsed(header, key, dict, path) for key in ("settings", "latent", "crop")
     )
-    network = assemble(texts["architecture"], settings, tensors, path)
+    encoder = None
+    if "encoder" in header:
+        parts = {
+            name.removeprefix(ENCODER): value
+            for name, value in tensors.items()
+            if name.startswith(ENCODER)
+        }
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(ENCODER)}
+        encoder = assemble(TaperedEncoder, _parsed(header, "encoder", dict, path), parts, path)
+    network = assemble(NETWORKS[texts["architecture"]], settings, tensors, path)
     try:
         low, high = _parsed(header, "value_range", list, path)
         return Generator(
@@ -85,6 +110,7 @@ def load_stored(path: Path) -> Generator:
             _latent(**latent),
             (float(low), float(high)),
             Metadata(**texts, crop=crop and _crop(**crop)),
+            encoder,
         )
     except (IaganError, TypeError, ValueError) as error:
         raise CheckpointError(
