@@ -13,7 +13,7 @@ from PIL import Image
 
 from iagan.errors import IaganError, ImageFileError, SettingError
 from iagan.images import Crop
-from iagan.train import TrainSettings, cache, load_images
+from iagan.train import BeganSettings, cache, load_images
 from iagan.train.data import batch_at
 from shapes import write_discs
 
@@ -181,7 +181,7 @@ def test_about_half_of_the_images_are_mirrored_and_none_without_flip():
 def test_images_are_decoded_once_and_again_only_when_the_source_changes(tmp_path, monkeypatch):
     source, folder = write_discs(tmp_path / "discs", 3), tmp_path / "run"
     (source / "bad.png").write_bytes(b"no")
-    settings = TrainSettings(size=32)
+    settings = BeganSettings(size=32)
     first = cache.cached_images(source, folder, settings)
     reads: list[object] = []
 

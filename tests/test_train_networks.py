@@ -15,10 +15,12 @@ from helpers import as_users_run_it
 from iagan.errors import SettingError
 from iagan.generators import Began
 from iagan.images import Crop
-from iagan.train import TrainSettings
+from iagan.train import BeganSettings, TrainSettings
 from iagan.train.autoencoder import autoencoder_loss, autoencoder_rate
 from iagan.train.began import began_step, convergence_measure, halvings, next_k
-from iagan.train.code import measure_code_law, with_unit_latent
+from iagan.train.began_run import new_began_run as new_run
+from iagan.train.began_run import start_adversarial_phase
+from iagan.train.code import fold_into_decoder, measure_code_law
 from iagan.train.data import stream
 from iagan.train.networks import (
     GaussianEncoder,
@@ -27,12 +29,10 @@ from iagan.train.networks import (
     light_encoder,
     published_encoder,
 )
-from iagan.train.run import new_run, start_adversarial_phase
-from iagan.train.settings import settings_from_json
 
 CPU = torch.device("cpu")
-SMALL = TrainSettings(size=32, latent=6, width=8, batch=4, steps=10)
-BOTH = TrainSettings(
+SMALL = BeganSettings(size=32, latent=6, width=8, batch=4, steps=10)
+BOTH = BeganSettings(
     size=32, latent=6, width=8, batch=4, law="normal", encoder="light", autoencoder_steps=5
 )
 
@@ -166,9 +166,9 @@ def test_unit_normal_latents_become_codes_of_the_images_mean_and_covariance():
     torch.testing.assert_close(law.factor @ law.factor.T, wanted, rtol=0, atol=0.05 * scale)
 
     z = torch.randn(3, BOTH.latent, generator=rng)
-    folded = with_unit_latent(run.average, law)
+    folded = fold_into_decoder(run.average, law)
     torch.testing.assert_close(folded(z), run.average(law.code(z)))
-    assert with_unit_latent(run.average, None) is run.average
+    assert fold_into_decoder(run.average, None) is run.average
 
 
 def test_the_adversarial_phase_starts_from_the_autoencoder():
@@ -188,7 +188,7 @@ def test_the_anchor_pulls_at_generator_and_encoder():
     """Without it the encoder rests in the adversarial phase; with it, it moves."""
     moved = {}
     for anchor in (0.0, 1.0):
-        settings = TrainSettings(**{**vars(BOTH), "anchor": anchor})
+        settings = BeganSettings(**{**vars(BOTH), "anchor": anchor})
         run = new_run(settings, CPU)
         start_adversarial_phase(run, PIXELS)
         assert run.encoder is not None
@@ -219,11 +219,11 @@ def test_the_anchor_pulls_at_generator_and_encoder():
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(wrong):
     with as_users_run_it(), pytest.raises(SettingError) as error:
-        TrainSettings(**wrong)
+        BeganSettings(**wrong)
     assert next(iter(wrong)) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_settings_survive_json():
-    settings = TrainSettings(gamma=0.3, crop=Crop((178, 218), (89, 121), 112))
-    assert settings_from_json(json.loads(json.dumps(settings.to_json()))) == settings
+    settings = BeganSettings(gamma=0.3, crop=Crop((178, 218), (89, 121), 112))
+    assert TrainSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings

@@ -21,10 +21,10 @@ from safetensors import safe_open
 from iagan.errors import CheckpointError, OutputError, SettingError
 from iagan.files import only_process
 from iagan.generators import Crop, Metadata, load_prior
-from iagan.train import TrainSettings, loop, train
+from iagan.train import BeganSettings, began_run, train
 from shapes import write_discs
 
-TINY = TrainSettings(
+TINY = BeganSettings(
     size=32,
     latent=8,
     width=8,
@@ -179,13 +179,14 @@ def test_bright_pixels_skipped_files_and_progress_are_told(tmp_path, discs):
     assert done.skipped[0].startswith("bad.png")
     assert [(p.step, p.steps) for p in told] == [(step, 14) for step in range(1, 15)]
     assert [p.phase for p in told] == ["autoencoder"] * 6 + ["adversarial"] * 8
-    assert all(p.k is None and p.measure is None for p in told[:6])
-    assert all(0 <= p.k <= 1 and p.measure >= p.error > 0 for p in told[6:])
+    assert all(set(p.losses) == {"error"} for p in told[:6])
+    adversarial = [p.losses for p in told[6:]]
+    assert all(0 <= each["k"] <= 1 and each["M"] >= each["error"] > 0 for each in adversarial)
     assert all(p.images_per_second > 0 for p in told)
 
 
 def test_published_began_runs_without_an_autoencoder_phase(tmp_path, discs):
-    settings = TrainSettings(size=32, latent=8, width=4, batch=4, steps=2)
+    settings = BeganSettings(size=32, latent=8, width=4, batch=4, steps=2)
     done = train(settings, discs, tmp_path / "p.safetensors")
     assert load_prior(str(done.prior)).latent.law == "uniform"
 
@@ -227,7 +228,7 @@ def test_two_processes_do_not_share_a_run(tmp_path, discs):
 
 
 def test_divergence_ends_in_words_and_leaves_no_bad_checkpoint(tmp_path, discs, monkeypatch):
-    monkeypatch.setattr(loop, "autoencoder_step", lambda run, x: torch.tensor(torch.nan))
+    monkeypatch.setattr(began_run, "autoencoder_step", lambda run, x: torch.tensor(torch.nan))
     with pytest.raises(SettingError, match="lower learning rate"):
         train(TINY, discs, tmp_path / "p.safetensors", checkpoint_every=1)
     assert not (tmp_path / "p.train" / "checkpoint.safetensors").exists()

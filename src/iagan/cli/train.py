@@ -13,21 +13,24 @@ from iagan.cli import options
 if TYPE_CHECKING:
     from iagan.generators import Metadata
     from iagan.images import Crop
-    from iagan.train import Progress
+    from iagan.train import Progress, TrainSettings
 
 NUMBERS = {
-    "size": (int, "side of the images in pixels: 32, 64 or 128"),
+    "size": (int, "side of the images in pixels; began: 32, 64 or 128"),
     "latent": (int, "entries of z"),
-    "width": (int, "channels of every layer of the generator"),
     "batch": (int, "images a step"),
-    "steps": (int, "adversarial steps; may be raised when a run goes on"),
-    "gamma": (float, "diversity ratio: smaller is smoother and less diverse"),
-    "learning_rate": (float, "Adam's, halved each time that M stalls"),
-    "autoencoder_steps": (int, "steps of an autoencoder phase before; for a few CPU cores"),
-    "kl_weight": (float, "scale of that phase's likelihood: smaller is sharper, samples are worse"),
-    "anchor": (float, "weight that its reconstruction keeps afterwards"),
+    "autoencoder_steps": (int, "steps of the first phase, in which images are only reconstructed"),
+    "steps": (int, "adversarial steps after it; may be raised when a run goes on"),
+    "learning_rate": (float, "Adam's"),
+    "ema": (float, "decay of the running mean of the weights"),
+    "kl_weight": (float, "scale of the likelihood: smaller is sharper, samples are worse"),
+    "perceptual_weight": (float, "vae-gan: of the distance between features"),
+    "adversarial_weight": (float, "vae-gan: of the adversarial loss"),
+    "width": (int, "began: channels of every layer of the generator"),
+    "gamma": (float, "began: diversity ratio, smaller is smoother and less diverse"),
+    "anchor": (float, "began: weight of the reconstruction in the adversarial phase"),
     "holdout": (int, "the last images, kept for validation"),
-    "seed": (int, "of every random draw"),
+    "seed": (int, "random seed of the weights and of every step"),
 }
 """Options that replace the recipe's field of the same name."""
 
@@ -54,17 +57,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument(
         "--recipe",
-        choices=("began", "cpu"),
-        default="began",
-        help="began: as published, for a GPU; cpu: for two cores and some hours (default: began)",
+        choices=("vae-gan", "began", "began-cpu"),
+        default="vae-gan",
+        help="vae-gan: sharp and quick to train, 128×128; began: as published, for a GPU; "
+        "began-cpu: for two cores and some hours, 64×64 (default: vae-gan)",
+    )
+    group.add_argument(
+        "--channels",
+        type=_counts,
+        metavar="N,N,…",
+        help="vae-gan: of the decoder at 4×4, 8×8, …, the images' size",
+    )
+    group.add_argument(
+        "--encoder-channels",
+        type=_counts,
+        metavar="N,N,…",
+        help="vae-gan: of the encoder at half the images' size, …, 4×4",
     )
     for name, (kind, line) in NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=line)
     for name, line in CROPS.items():
         group.add_argument(name, type=_crop, metavar="WIDTH,HEIGHT,LEFT,TOP,SIDE", help=line)
-    group.add_argument("--law", choices=("uniform", "normal"), help="of z")
     group.add_argument(
-        "--encoder", choices=("began", "light"), help="light: a twentieth of the cost"
+        "--start", metavar="PRIOR", help="vae-gan: begin with this prior's weights (a name or path)"
+    )
+    group.add_argument("--law", choices=("uniform", "normal"), help="began: distribution of z")
+    group.add_argument(
+        "--encoder", choices=("began", "light"), help="began: light has a twentieth of the cost"
     )
 
 
@@ -72,9 +91,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, or go on training."""
     from iagan.train import RECIPES, train
 
-    given = {name: getattr(args, name) for name in (*NUMBERS, "law", "encoder", "crop")}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    settings = dc.replace(RECIPES[args.recipe], **chosen)
+    settings = _settings(args, RECIPES[args.recipe])
     bar = _Bar()
     try:
         trained = train(
@@ -96,11 +113,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _settings(args: argparse.Namespace, recipe: TrainSettings) -> TrainSettings:
+    """The recipe with what was said on the command line in place of its own."""
+    from iagan.errors import SettingError
+
+    names = (*NUMBERS, "law", "encoder", "crop", "channels", "encoder_channels", "start")
+    given = {name: getattr(args, name) for name in names}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    strange = set(chosen) - {field.name for field in dc.fields(recipe)}
+    if strange:
+        options_given = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(strange))
+        raise SettingError(
+            f"The recipe {args.recipe} has no {options_given}. Leave it out, or take another one."
+        )
+    return dc.replace(recipe, **chosen)
+
+
 def _metadata(args: argparse.Namespace) -> Metadata:
     """What was said on this command line, else when the run that goes on was started."""
     from iagan.generators import Metadata, load_prior
 
-    before = Metadata(architecture="began", source="iagan train")
+    before = Metadata(source="iagan train")
     if args.resume and Path(args.output).exists():
         before = load_prior(args.output).metadata
     crop = args.photo_crop or args.crop
@@ -109,7 +142,7 @@ def _metadata(args: argparse.Namespace) -> Metadata:
 
 
 class _Bar:
-    """M, k and images a second on a terminal; elsewhere a line every hundred steps."""
+    """Losses and images a second on a terminal; elsewhere a line every hundred steps."""
 
     def __init__(self) -> None:
         self.bar: Any = None
@@ -132,10 +165,12 @@ class _Bar:
 
 
 def _state(progress: Progress) -> str:
-    text = f"{progress.phase}: error {progress.error:.4f}"
-    if progress.measure is not None:
-        text += f", M {progress.measure:.4f}, k {progress.k:.4f}"
-    return f"{text}, {progress.images_per_second:.1f} images/s"
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
+    return f"{progress.phase}: {losses}, {progress.images_per_second:.1f} images/s"
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return options.integers(text, ",".join("N" * (text.count(",") + 1)))
 
 
 def _crop(text: str) -> Crop:

@@ -1,17 +1,22 @@
-"""A prior of one's own: BEGAN, trained on a folder of images."""
+"""A prior of one's own, trained on a folder of images."""
 
 from __future__ import annotations
 
+from iagan.train.base import Progress, TrainSettings
+from iagan.train.began_settings import BeganSettings
 from iagan.train.data import TrainImages, load_images
-from iagan.train.loop import Progress, Trained, train
-from iagan.train.settings import RECIPES, TrainSettings
+from iagan.train.loop import Trained, train
+from iagan.train.recipes import RECIPES
+from iagan.train.vaegan_settings import VaeGanSettings
 
 __all__ = [
     "RECIPES",
+    "BeganSettings",
     "Progress",
     "TrainImages",
     "TrainSettings",
     "Trained",
+    "VaeGanSettings",
     "load_images",
     "train",
 ]

@@ -9,14 +9,17 @@ is the law of its code.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from iagan.train.data import stream
 from iagan.train.networks import GaussianEncoder
-from iagan.train.run import Run
 from iagan.types import Image
+
+if TYPE_CHECKING:
+    from iagan.train.began_run import BeganRun
 
 WARM_UP = 200
 
@@ -45,7 +48,7 @@ def autoencoder_loss(
     return error + kl_weight / x[0].numel() * divergence, error
 
 
-def autoencoder_step(run: Run, x: Image) -> Tensor:
+def autoencoder_step(run: BeganRun, x: Image) -> Tensor:
     """One Adam step of encoder and generator on the batch `x`; returns the mean absolute error."""
     assert run.encoder is not None
     settings = run.settings
@@ -62,17 +65,7 @@ def autoencoder_step(run: Run, x: Image) -> Tensor:
     return error.detach()
 
 
-def code_noise(run: Run, x: Image) -> Tensor:
+def code_noise(run: BeganRun, x: Image) -> Tensor:
     """ε of this step, `(batch, latent)`."""
     rng = stream(run.settings.seed, run.step, "code")
     return torch.randn(len(x), run.settings.latent, generator=rng).to(x.device)
-
-
-@torch.no_grad()
-def validation_error(run: Run, held_out: Image) -> float:
-    """Mean |x - G(mean(x))| / 2 of the averaged generator: the error for images in [0, 1]."""
-    assert run.encoder is not None
-    errors = [
-        (x - run.average(run.encoder(x)[0])).abs().mean((1, 2, 3)) for x in held_out.split(64)
-    ]
-    return float(torch.cat(errors).mean() / 2)

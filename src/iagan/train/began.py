@@ -12,18 +12,34 @@ As in the authors' own program both networks see the same z and step at the same
 
 from __future__ import annotations
 
+import dataclasses as dc
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from iagan.train.autoencoder import autoencoder_loss, code_noise
 from iagan.train.data import stream
-from iagan.train.run import Run, Window
 from iagan.types import Image
+
+if TYPE_CHECKING:
+    from iagan.train.began_run import BeganRun
 
 STALL = 4
 """Windows without a new lowest mean M after which the learning rate is halved."""
+
+
+@dc.dataclass(frozen=True)
+class Window:
+    """Means over `patience` adversarial steps: the convergence measure M and its two terms.
+
+    `real` is L(x) and `fake` L(G(z)), both in the units of images in [-1, 1].
+    """
+
+    measure: float
+    real: float
+    fake: float
 
 
 def reconstruction_loss(discriminator: nn.Module, v: Image) -> Tensor:
@@ -55,13 +71,13 @@ def halvings(measures: Sequence[float]) -> int:
     return count
 
 
-def began_step(run: Run, x: Image) -> tuple[float, float]:
+def began_step(run: BeganRun, x: Image) -> tuple[float, float]:
     """One step of both networks on the batch `x`; returns (L(x), L(G(z))) and updates k."""
     settings = run.settings
     rate = settings.learning_rate * 0.5 ** halvings([window.measure for window in run.windows])
-    for optimiser in run.optimisers.values():
-        optimiser.param_groups[0]["lr"] = rate
-        optimiser.zero_grad()
+    for optimizer in run.optimizers.values():
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
     z = settings.latent_law.sample(len(x), stream(settings.seed, run.step, "z")).to(x.device)
 
     fakes = run.generator(z if run.code is None else run.code.code(z))
@@ -84,18 +100,18 @@ def began_step(run: Run, x: Image) -> tuple[float, float]:
     return losses
 
 
-def remember(run: Run, real: float, fake: float) -> None:
-    """Add the losses of the step just done to the window under way, and close it when full."""
+def remember(run: BeganRun, real: float, fake: float, step: int) -> None:
+    """Add the losses of a step, the `step`-th, to the window under way; close it when full."""
     measure = convergence_measure(real, fake, run.settings.gamma)
     sums = (run.sums[0] + measure, run.sums[1] + real, run.sums[2] + fake)
     patience = run.settings.patience
-    if (run.step - run.settings.autoencoder_steps) % patience == 0:
+    if (step - run.settings.autoencoder_steps) % patience == 0:
         run.windows.append(Window(*(value / patience for value in sums)))
         sums = (0.0, 0.0, 0.0)
     run.sums = sums
 
 
-def _pull_to_reconstruction(run: Run, x: Image) -> None:
+def _pull_to_reconstruction(run: BeganRun, x: Image) -> None:
     """Add the gradient of `anchor` times the autoencoder phase's loss to G's and the encoder's."""
     assert run.encoder is not None
     noise = code_noise(run, x)

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from iagan.files import write_atomically
+from iagan.train.base import TrainSettings
 from iagan.train.data import TrainImages, load_images
-from iagan.train.settings import TrainSettings
 
 KEY = "iagan_images"
 

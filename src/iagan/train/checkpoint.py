@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses as dc
 import json
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ from torch import Tensor
 
 from iagan.errors import CheckpointError, SettingError
 from iagan.files import write_atomically
-from iagan.train.code import CodeLaw
-from iagan.train.run import Run, Window, new_run
-from iagan.train.settings import TrainSettings, settings_from_json
+from iagan.train.base import TrainingRun, TrainSettings
+from iagan.train.recipes import new_run
 
 KEY = "iagan_training"
 
 
-def save_checkpoint(run: Run, path: Path, digest: str) -> None:
+def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
     """Write all of `run` to `path`, which holds the previous checkpoint until the new one is whole.
 
     **Arguments:**
@@ -34,24 +32,17 @@ def save_checkpoint(run: Run, path: Path, digest: str) -> None:
         for network, module in run.networks.items()
         for name, value in module.state_dict().items()
     }
-    for name, optimiser in run.optimisers.items():
-        tensors |= _moments(name, optimiser)
-    if run.code is not None:
-        tensors |= {"code.mean": run.code.mean.cpu(), "code.factor": run.code.factor.cpu()}
-    state = {
-        "settings": run.settings.to_json(),
-        "digest": digest,
-        "step": run.step,
-        "k": run.k,
-        "windows": [dc.astuple(window) for window in run.windows],
-        "sums": run.sums,
-        "validation": run.validation,
-    }
+    for name, optimizer in run.optimizers.items():
+        tensors |= _moments(name, optimizer)
+    tensors |= {name: value.contiguous().cpu() for name, value in run.tensors().items()}
+    state = {"settings": run.settings.to_json(), "digest": digest, **run.state()}
     data = save(tensors, {KEY: json.dumps(state)})
     write_atomically(path, lambda file: file.write(data))
 
 
-def load_checkpoint(path: Path, settings: TrainSettings, digest: str, device: torch.device) -> Run:
+def load_checkpoint(
+    path: Path, settings: TrainSettings, digest: str, device: torch.device
+) -> TrainingRun:
     """The run that `save_checkpoint` wrote, as it was.
 
     **Raises:** `CheckpointError` when the file is no such checkpoint; `SettingError` when it
@@ -77,7 +68,7 @@ def load_checkpoint(path: Path, settings: TrainSettings, digest: str, device: to
 def _refuse_another_run(
     path: Path, state: dict[str, Any], settings: TrainSettings, digest: str
 ) -> None:
-    before = settings_from_json(state["settings"])
+    before = TrainSettings.from_json(state["settings"])
     changed = [
         f"{name} {getattr(before, name)!r} (now {getattr(settings, name)!r})"
         for name in before.differences(settings)
@@ -94,7 +85,7 @@ def _refuse_another_run(
         )
 
 
-def _fill(run: Run, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _fill(run: TrainingRun, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     for network, module in run.networks.items():
         prefix = f"{network}."
         module.load_state_dict(
@@ -104,32 +95,25 @@ def _fill(run: Run, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
                 if name.startswith(prefix)
             }
         )
-    for name, optimiser in run.optimisers.items():
-        _fill_moments(name, optimiser, tensors)
-    if "code.mean" in tensors:
-        device = next(run.generator.parameters()).device
-        run.code = CodeLaw(tensors["code.mean"].to(device), tensors["code.factor"].to(device))
-    run.step = state["step"]
-    run.k = state["k"]
-    run.windows = [Window(*values) for values in state["windows"]]
-    run.sums = tuple(state["sums"])
-    run.validation = [(step, error) for step, error in state["validation"]]
+    for name, optimizer in run.optimizers.items():
+        _fill_moments(name, optimizer, tensors)
+    run.restore(state, tensors)
 
 
-def _moments(name: str, optimiser: torch.optim.Adam) -> dict[str, Tensor]:
+def _moments(name: str, optimizer: torch.optim.Adam) -> dict[str, Tensor]:
     return {
         f"adam.{name}.{index}.{key}": value.contiguous().cpu()
-        for index, weight in enumerate(optimiser.param_groups[0]["params"])
-        for key, value in optimiser.state.get(weight, {}).items()
+        for index, weight in enumerate(optimizer.param_groups[0]["params"])
+        for key, value in optimizer.state.get(weight, {}).items()
     }
 
 
-def _fill_moments(name: str, optimiser: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
-    for index, weight in enumerate(optimiser.param_groups[0]["params"]):
+def _fill_moments(name: str, optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    for index, weight in enumerate(optimizer.param_groups[0]["params"]):
         prefix = f"adam.{name}.{index}."
         if prefix + "step" not in tensors:
             continue
-        optimiser.state[weight] = {"step": tensors[prefix + "step"]} | {
+        optimizer.state[weight] = {"step": tensors[prefix + "step"]} | {
             key: torch.empty_like(weight, requires_grad=False).copy_(tensors[prefix + key])
             for key in ("exp_avg", "exp_avg_sq")
         }

@@ -88,7 +88,7 @@ def load_images(
 
 
 def batch_at(pixels: Pixels, step: int, batch: int, seed: int, *, flip: bool = True) -> Image:
-    """The training batch of `step`, in [-1, 1]: a pure function of its arguments.
+    """The training batch of `step`, in [-1, 1], on the device of `pixels`: a pure function.
 
     Each epoch is one random order of all images; a batch may straddle two epochs.
     """
@@ -99,17 +99,19 @@ def batch_at(pixels: Pixels, step: int, batch: int, seed: int, *, flip: bool = T
         for epoch in {position // count for position in positions}
     }
     picked = torch.stack([orders[p // count][p % count] for p in positions])
-    x = pixels[picked].float() / 127.5 - 1
+    x = pixels[picked.to(pixels.device)].float() / 127.5 - 1
     if not flip:
         return x
-    mirrored = torch.rand(batch, generator=stream(seed, step, "flip")) < 0.5
+    mirrored = (torch.rand(batch, generator=stream(seed, step, "flip")) < 0.5).to(x.device)
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
 
 
-def stream(seed: int, step: int, purpose: str) -> torch.Generator:
+def stream(
+    seed: int, step: int, purpose: str, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """The random stream of one purpose at one step, independent of all others."""
     key = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
+    return torch.Generator(device).manual_seed(int.from_bytes(key, "little") >> 1)
 
 
 def _sort_out(outcome: np.ndarray | str, kept: list[np.ndarray], skipped: list[str]) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from iagan.train.settings import TrainSettings
+from iagan.train.began_settings import BeganSettings
 from iagan.types import Image, Latent
 
 
@@ -86,23 +86,24 @@ def light_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * 16, outputs))
 
 
-def make_encoder(settings: TrainSettings, outputs: int) -> nn.Sequential:
+def make_encoder(settings: BeganSettings, outputs: int) -> nn.Sequential:
     """The encoder that `settings` ask for, with `outputs` numbers an image."""
     make = published_encoder if settings.encoder == "began" else light_encoder
     return make(settings.size, settings.width, outputs)
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, rng: torch.Generator) -> None:
-    """Draw weights that keep an ELU network's variance: N(0, 1.55 / fan-in), zero biases.
+def initialise(module: nn.Module, rng: torch.Generator, gain: float = 1.55) -> None:
+    """Draw weights that keep the variance: N(0, gain / fan-in), zero biases.
 
-    1.55 is 1 / E[ELU(t)²] for unit-normal t. The last layer of `module` gets a tenth of that
-    spread, so that training starts from grey images and short codes.
+    The gain is 1 / E[f(t)²] for unit-normal t: 1.55 for ELU, 1.92 for leaky ReLU of slope 0.2. The
+    last layer of `module` gets a tenth of that spread, so that training starts from grey images and
+    short codes.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     for layer in layers:
         fan_in = layer.weight[0].numel()
-        spread = math.sqrt(1.55 / fan_in) * (0.1 if layer is layers[-1] else 1.0)
+        spread = math.sqrt(gain / fan_in) * (0.1 if layer is layers[-1] else 1.0)
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=rng) * spread)
         if layer.bias is not None:
             layer.bias.zero_()

@@ -1,79 +1,70 @@
-"""What a person looks at while training: a sheet of samples and the curve of M."""
+"""What a person looks at while training: a sheet of samples and curves."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from iagan.files import write_atomically
-from iagan.generators.began import Began
+from iagan.generators.base import Generator
 from iagan.images import save_image
+from iagan.train.base import TrainingRun
 from iagan.train.data import stream
-from iagan.train.run import Run
 from iagan.types import Image
 
-COLUMNS = 8
+COLUMNS, ROWS = 8, 6
 
 
 @torch.no_grad()
-def save_sheet(run: Run, generator: Began, held_out: Image, path: Path) -> None:
-    """Write a PNG: 48 samples of `generator`, always of the same z.
+def save_sheet(run: TrainingRun, prior: Generator, held_out: Image, path: Path) -> None:
+    """Write a PNG: 48 samples of `prior`, always of the same z.
 
-    With an autoencoder phase, two rows follow: eight images of `held_out` over G(encoder(x)).
+    Where the run has an encoder, two rows follow: eight images of `held_out`, in [-1, 1], over
+    their reconstructions.
 
     **Raises:** `OutputError` when it cannot be written.
     """
-    z = run.settings.latent_law.sample(6 * COLUMNS, stream(run.settings.seed, 0, "sheet"))
-    tiles = [generator(z.to(held_out.device))]
-    if run.encoder is not None and len(held_out):
-        x = held_out[:COLUMNS]
-        tiles += [_padded(x), _padded(run.average(run.encoder(x)[0]))]
-    save_image((_grid(torch.cat(tiles)) + 1) / 2, path)
+    z = prior.latent.sample(ROWS * COLUMNS, stream(run.settings.seed, 0, "sheet"))
+    tiles = [prior(z)]
+    x = held_out[:COLUMNS]
+    estimate = run.reconstruct(x) if len(x) else None
+    if estimate is not None:
+        tiles += [_padded((each.cpu() + 1) / 2) for each in (x, estimate)]
+    save_image(_grid(torch.cat(tiles)), path)
 
 
-def save_curve(run: Run, path: Path) -> None:
-    """Write a PNG: error of the autoencoder, then M with its terms L(x) and L(G(z)).
+def save_curve(run: TrainingRun, path: Path) -> None:
+    """Write a PNG with the panels of `run.curves()`.
 
     **Raises:** `OutputError` when it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = [_held_out_error] * bool(run.validation) + [_measure] * bool(run.windows)
-    figure = Figure(figsize=(4 * max(len(panels), 1), 4), layout="constrained")
+    panels = {
+        title: {name: line for name, line in lines.items() if line}
+        for title, lines in run.curves().items()
+    }
+    panels = {title: lines for title, lines in panels.items() if lines}
+    figure = Figure(figsize=(4.5 * max(len(panels), 1), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    for place, panel in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), place + 1)
-        panel(run, axes)
-        axes.set(xlabel="step")
+    for place, (title, lines) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, line in lines.items():
+            axes.plot(*zip(*line, strict=True), label=name, marker=".")
+        axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
+        axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
 
-def _held_out_error(run: Run, axes: Any) -> None:
-    axes.plot(*zip(*run.validation, strict=True), marker=".")
-    axes.set(title="held-out images", ylabel="mean |x - G(encoder(x))|")
-
-
-def _measure(run: Run, axes: Any) -> None:
-    """M and its two terms."""
-    settings, first = run.settings, run.settings.autoencoder_steps
-    steps = [first + settings.patience * (index + 1) for index in range(len(run.windows))]
-    axes.plot(steps, [w.measure for w in run.windows], label="M", marker=".")
-    axes.plot(steps, [w.real for w in run.windows], label="L(x)", linestyle="--")
-    axes.plot(steps, [w.fake for w in run.windows], label="L(G(z))", linestyle=":")
-    axes.set(title="adversarial phase")
-    axes.legend()
-
-
 def _padded(x: Tensor) -> Tensor:
-    missing = torch.ones(COLUMNS - len(x), *x.shape[1:], device=x.device)
+    missing = torch.ones(COLUMNS - len(x), *x.shape[1:])
     return torch.cat([x, missing])
 
 

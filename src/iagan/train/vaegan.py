@@ -1,0 +1,315 @@
+r"""A VAE-GAN: an autoencoder whose code is unit-normal, and whose images a discriminator accepts.
+
+Both phases minimise over encoder and decoder
+
+$$\overline{|x - \hat x|} + \frac{\beta}{n} \mathrm{KL}\big(q(z|x) \,\|\, N(0, I)\big)
+  + w_p\, d(\hat x, x) + w_d \frac{\beta}{n} \mathrm{KL}\big(q(z|x) \,\|\, q(z|x')\big)$$
+
+with $\hat x = G(z)$, $z \sim q(z|x)$, images in [0, 1] of n numbers, d the distance between
+features (`losses.Features`), and x' a degraded x (`degrade.py`), of which the encoder has to tell
+the code of x: it gives CSGM's start. The adversarial phase adds $-w_a \overline{D}$ of the
+reconstructions and of samples. These are drawn from a normal law with the codes' mean and
+covariance, which are followed as running means: what `prior` folds into the decoder's first layer.
+
+**Sources:** Larsen et al. 2016 (arXiv 1512.09300); hinge loss: Lim and Ye 2017 (arXiv 1705.02894).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses as dc
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iagan.errors import SettingError
+from iagan.generators.base import Generator, LatentLaw, Metadata
+from iagan.generators.registry import load_prior
+from iagan.generators.tapered import Tapered, TaperedEncoder
+from iagan.operators import LinearOperator
+from iagan.train.autoencoder import autoencoder_rate
+from iagan.train.base import TrainingRun
+from iagan.train.code import (
+    code_law,
+    fold_into_decoder,
+    fold_into_encoder,
+    measure_code_law,
+)
+from iagan.train.data import Pixels, stream
+from iagan.train.degrade import degradations, degraded
+from iagan.train.losses import (
+    Discriminator,
+    Features,
+    discriminator_loss,
+    gradient_penalty,
+    kl_between,
+    kl_divergence,
+)
+from iagan.train.networks import GaussianEncoder, average_into, initialise
+from iagan.train.vaegan_settings import VaeGanSettings
+from iagan.types import Image
+
+PENALTY_EVERY = 8
+"""Steps between gradient penalties, which are as much stronger (Karras et al. 2020, section 2)."""
+LEAKY_GAIN = 1.92
+"""1 / E[f(t)²] of leaky ReLU, slope 0.2 (`initialise`)."""
+LARGEST_GRADIENT = 1.0
+"""Norm to which longer gradients of encoder and decoder are shortened."""
+LEAST_LOG_VARIANCE = -4.0
+"""Of a degraded image's code: where the encoder is surer than that, an error costs no more."""
+FIRST_SPREAD = -8.2
+"""Of a prior's encoder, which tells none: a log-variance of -8, about what training ends with."""
+CODE_MEMORY = 0.99
+"""Decay of the running moments of the codes."""
+
+
+@dc.dataclass
+class VaeGanRun(TrainingRun):
+    """Everything that changes while training, and the settings, which do not.
+
+    - `decoder` G and `encoder`, `average` and `average_encoder` their running means.
+    - `code_moments`: running mean of the codes and of their outer products.
+    """
+
+    settings: VaeGanSettings
+    decoder: Tapered
+    encoder: GaussianEncoder
+    average: Tapered
+    average_encoder: GaussianEncoder
+    discriminator: Discriminator
+    adam: torch.optim.Adam
+    discriminator_adam: torch.optim.Adam
+    features: Features | None
+    operators: list[LinearOperator]
+    code_moments: tuple[Tensor, Tensor]
+    history: dict[str, list[tuple[int, float]]] = dc.field(default_factory=dict)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return {
+            "decoder": self.decoder,
+            "encoder": self.encoder,
+            "average": self.average,
+            "average_encoder": self.average_encoder,
+            "discriminator": self.discriminator,
+        }
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Adam]:
+        return {"autoencoder": self.adam, "discriminator": self.discriminator_adam}
+
+    def losses(self, x: Image, pixels: Pixels) -> dict[str, float]:
+        settings, adversarial = self.settings, self.phase == "adversarial"
+        rate = autoencoder_rate(self.step, settings.total_steps, settings.learning_rate)
+        self.adam.param_groups[0]["lr"] = rate
+        terms, fakes = self._autoencoder_terms(x, adversarial)
+        self.adam.zero_grad()
+        weights = _weights(settings, x[0].numel(), adversarial)
+        loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"], LARGEST_GRADIENT)
+        self.adam.step()
+        if adversarial:
+            terms |= self._discriminator_step(x, fakes)
+        done = self.step + 1
+        decay = min(settings.ema, done / (done + 10))
+        average_into(self.average, self.decoder, decay)
+        average_into(self.average_encoder, self.encoder, decay)
+        found = dict(zip(terms, torch.stack([*terms.values()]).detach().tolist(), strict=True))
+        if done % 100 == 0:
+            for name, value in found.items():
+                self.history.setdefault(name, []).append((done, value))
+        return found
+
+    def prior(self, pixels: Pixels, metadata: Metadata | None) -> Generator:
+        """With the codes' law of some training images folded in, and the encoder beside it."""
+        law = measure_code_law(self.average_encoder, pixels)
+        trunk = self.average_encoder.trunk
+        assert isinstance(trunk, TaperedEncoder)
+        return Generator(
+            fold_into_decoder(self.average, law),
+            LatentLaw("normal", (self.settings.latent,)),
+            (-1.0, 1.0),
+            metadata,
+            encoder=fold_into_encoder(trunk, law),
+        )
+
+    def reconstruct(self, x: Image) -> Image:
+        image: Image = self.average(self.average_encoder(x)[0])
+        return image
+
+    def curves(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
+        adversarial = ("realism", "discriminator")
+        return {
+            **super().curves(),
+            "autoencoder": {k: v for k, v in self.history.items() if k in ("error", "features")},
+            "adversarial": {k: v for k, v in self.history.items() if k in adversarial},
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "history": self.history}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(zip(("code.mean", "code.second"), self.code_moments, strict=True))
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        super().restore(state, tensors)
+        device = self.code_moments[0].device
+        self.code_moments = (tensors["code.mean"].to(device), tensors["code.second"].to(device))
+        self.history = {
+            name: [(int(step), float(value)) for step, value in line]
+            for name, line in state["history"].items()
+        }
+
+    def _autoencoder_terms(self, x: Image, adversarial: bool) -> tuple[dict[str, Tensor], Image]:
+        """The terms of the loss by name, and the images that D gets to see."""
+        seed, step = self.settings.seed, self.step
+        half = x[: -(-len(x) // 2)]
+        worse = self._degraded(half)
+        means, log_variances = self.encoder(torch.cat([x, worse]))
+        mean, worse_mean = means[: len(x)], means[len(x) :]
+        log_variance, worse_log_variance = log_variances[: len(x)], log_variances[len(x) :]
+        code = mean + torch.exp(log_variance / 2) * self._noise("code", len(x), x.device)
+        self._follow(code.detach())
+        codes = torch.cat([code, self._sampled(len(half), x.device)]) if adversarial else code
+        images = self.decoder(codes)
+        estimate = images[: len(x)]
+        terms = {
+            "error": (x - estimate).float().abs().mean() / 2,
+            "KL": kl_divergence(mean, log_variance).mean(),
+            "KL of degraded": kl_between(
+                mean[: len(half)].detach(),
+                log_variance[: len(half)].detach(),
+                worse_mean,
+                worse_log_variance.clamp_min(LEAST_LOG_VARIANCE),
+            ).mean(),
+        }
+        if self.features is not None:
+            down, right = torch.randint(2, (2,), generator=stream(seed, step, "shift")).tolist()
+            shifted = (each[..., down:, right:] for each in (estimate, x))
+            terms["features"] = self.features(*shifted)
+        if not adversarial:
+            return terms, estimate
+        fakes = torch.cat([estimate[: len(half)], images[len(x) :]])
+        self.discriminator.requires_grad_(False)
+        terms["realism"] = self.discriminator(fakes).mean()
+        self.discriminator.requires_grad_(True)
+        return terms, fakes.detach()
+
+    def _discriminator_step(self, x: Image, fakes: Image) -> dict[str, Tensor]:
+        self.discriminator_adam.zero_grad()
+        real, fake = self.discriminator(x), self.discriminator(fakes)
+        loss = discriminator_loss(real, fake)
+        total = loss
+        if self.step % PENALTY_EVERY == 0 and self.settings.gradient_penalty > 0:
+            with torch.autocast(x.device.type, enabled=False):
+                penalty = gradient_penalty(self.discriminator, x)
+            total = total + self.settings.gradient_penalty * PENALTY_EVERY * penalty
+        total.backward()
+        self.discriminator_adam.step()
+        return {"discriminator": loss}
+
+    def _degraded(self, x: Image) -> Image:
+        with torch.autocast(x.device.type, enabled=False):
+            worse = degraded(x, self.operators, self.settings.seed, self.step)
+        return worse.to(memory_format=torch.channels_last)
+
+    def _noise(self, purpose: str, count: int, device: torch.device) -> Tensor:
+        rng = stream(self.settings.seed, self.step, purpose)
+        return torch.randn(count, self.settings.latent, generator=rng).to(device)
+
+    def _sampled(self, count: int, device: torch.device) -> Tensor:
+        mean, second = self.code_moments
+        with torch.autocast(device.type, enabled=False):
+            law = code_law(mean, second - mean[:, None] * mean)
+            return law.code(self._noise("z", count, device))
+
+    def _follow(self, code: Tensor) -> None:
+        """Let the running moments take in the codes of this step."""
+        decay = min(CODE_MEMORY, self.step / (self.step + 10))
+        with torch.autocast(code.device.type, enabled=False):
+            code = code.float()
+            moments = code.mean(0), code.T @ code / len(code)
+            mean, second = (
+                old.lerp(new, 1 - decay)
+                for old, new in zip(self.code_moments, moments, strict=True)
+            )
+        self.code_moments = mean, second
+
+
+def new_vaegan_run(settings: VaeGanSettings, device: torch.device) -> VaeGanRun:
+    """A run before its first step, with seeded weights."""
+    rng = stream(settings.seed, 0, "weights")
+    decoder = Tapered(settings.channels, settings.latent)
+    encoder = GaussianEncoder(TaperedEncoder(settings.encoder_channels, 2 * settings.latent))
+    discriminator = Discriminator(settings.size)
+    for network in (decoder, encoder, discriminator):
+        initialise(network, rng, LEAKY_GAIN)
+        _shorten_residuals(network)
+    if settings.start is not None:
+        _begin_with(settings.start, decoder, encoder)
+    for network in (decoder, encoder, discriminator):
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    features = Features().to(device) if settings.perceptual_weight > 0 else None
+    adam = torch.optim.Adam([*decoder.parameters(), *encoder.parameters()], settings.learning_rate)
+    latent = settings.latent
+    return VaeGanRun(
+        settings,
+        decoder,
+        encoder,
+        copy.deepcopy(decoder),
+        copy.deepcopy(encoder),
+        discriminator,
+        adam,
+        torch.optim.Adam(discriminator.parameters(), settings.discriminator_rate, (0.5, 0.99)),
+        features,
+        degradations((3, settings.size, settings.size)),
+        (torch.zeros(latent, device=device), torch.eye(latent, device=device)),
+    )
+
+
+@torch.no_grad()
+def _begin_with(name: str, decoder: Tapered, encoder: GaussianEncoder) -> None:
+    """Take over the weights of a prior. Its encoder tells no variances: all begin as one."""
+    prior = load_prior(name)
+    trunk, theirs = encoder.trunk, prior.encoder
+    assert isinstance(trunk, TaperedEncoder)
+    settings = {**trunk.settings, "outputs": decoder.settings["latent"]}
+    if (
+        not isinstance(theirs, TaperedEncoder)
+        or prior.module.settings != decoder.settings
+        or theirs.settings != settings
+    ):
+        raise SettingError(
+            f"VaeGanSettings expects start as a prior of the networks {decoder.settings} and "
+            f"{settings}; {name} has others. Train with its channels and latent, or from scratch."
+        )
+    decoder.load_state_dict(prior.module.state_dict())
+    weights = theirs.state_dict()
+    mean = weights["linear.weight"]
+    weights["linear.weight"] = torch.cat([mean, torch.zeros_like(mean)])
+    spread = torch.full((len(mean),), FIRST_SPREAD)
+    weights["linear.bias"] = torch.cat([weights["linear.bias"], spread])
+    trunk.load_state_dict(weights)
+
+
+@torch.no_grad()
+def _shorten_residuals(network: nn.Module) -> None:
+    """So that each resolution begins as little more than its first convolution."""
+    for name, weight in network.named_parameters():
+        if "residuals" in name:
+            weight.mul_(0.3)
+
+
+def _weights(settings: VaeGanSettings, numbers: int, adversarial: bool) -> dict[str, float]:
+    """By the names of the terms; an image has `numbers` numbers."""
+    scale = settings.kl_weight / numbers
+    return {
+        "error": 1.0,
+        "KL": scale,
+        "KL of degraded": settings.degraded_weight * scale,
+        "features": settings.perceptual_weight,
+        "realism": -settings.adversarial_weight if adversarial else 0.0,
+    }
