@@ -87,10 +87,32 @@ def improbability(z: Latent, pull: float) -> PerImage:
 
 
 def starting_latents(task: Task) -> Latent:
-    """`(images · restarts, *latent)`, from a stream for every image; more restarts only append."""
+    """`(images · restarts, *latent)`, from a stream for every image; more restarts only append.
+
+    Where the settings want the encoder's start, it takes the place of an image's first random one.
+    """
     law, y = task.prior.latent, task.observation.y
+    encoded = encoded_latents(task) if task.settings.latent_start == "encoder" else None
     starts = []
-    for seed in task.seeds():
+    for image, seed in enumerate(task.seeds()):
         rng = torch.Generator().manual_seed(seed)
-        starts += [law.sample(1, rng) for _ in range(task.settings.restarts)]
+        mine = [law.sample(1, rng) for _ in range(task.settings.restarts)]
+        if encoded is not None:
+            mine[0] = encoded[image : image + 1].cpu()
+        starts += mine
     return torch.cat(starts).to(device=y.device, dtype=y.real.dtype if y.is_complex() else y.dtype)
+
+
+@torch.no_grad()
+def encoded_latents(task: Task) -> Latent:
+    r"""`(images, *latent)`: the encoder's of the naive picture, or 0, whichever fits y better.
+
+    The mean face (z = 0) is the better start where the naive picture says little, as with few
+    Gaussian measurements.
+    """
+    prior, observation = task.prior, task.observation
+    z = prior.encode(observation.operator.naive(observation.y).clamp(0, 1))
+    assert z is not None
+    every = torch.arange(task.count, device=z.device)
+    better = task.misfit(prior(z), every) < task.misfit(prior(torch.zeros_like(z)), every)
+    return z * better.view(-1, *[1] * (z.ndim - 1))

@@ -99,6 +99,13 @@ to 16 it is 2, of a 9×9 blur 130,000."""
 NOISE_SHARE = 0.98
 """Of the noise floor, where a fast IAGAN ends: what it fits takes some of the noise with it."""
 
+TAPERED_RATE, TAPERED_RATE_Z = 2e-4, 1e-2
+"""Of a fast IAGAN's weights and z with a `Tapered` prior, for half the iterations: as good in LPIPS
+as 1e-4 for both and all of them, and 0.1 to 0.5 dB better (benchmarks/NOTES.md)."""
+ENCODER_STEPS = 30
+"""Of a fast CSGM from the encoder's start: too few to leave the region of real codes, so that no
+pull is needed, and by then y is fitted better than from random starts (benchmarks/NOTES.md)."""
+
 
 def fast_settings(
     method: str, operator: LinearOperator, noise_std: float, prior: Generator | None
@@ -114,6 +121,8 @@ def fast_settings(
     takes half of its iterations: the others change less than 0.05 dB and 0.005 LPIPS. Or a third of
     them, where A is separable and well-conditioned: there ‖A†(y - A x)‖ is minimised. What has no
     prior is as it was.
+
+    A prior with an encoder starts CSGM from there, without any pull and for `ENCODER_STEPS` alone.
     """
     settings = paper_settings(method, operator, noise_std, prior)
     if method in NEED_NO_PRIOR:
@@ -122,14 +131,19 @@ def fast_settings(
     steps = settings.steps
     if noise_std == 0:
         steps = steps // 3 if back_projection else steps // 2
+    if prior is not None and prior.metadata.architecture == "tapered":
+        settings = dc.replace(settings, latent_rate=TAPERED_RATE_Z, weight_rate=TAPERED_RATE)
+        steps //= 2
+    encoder = prior is not None and prior.encoder is not None
     return dc.replace(
         settings,
+        latent_start="encoder" if encoder else "random",
         fidelity="back-projection" if back_projection else "least-squares",
         csgm_optimizer="lbfgs",
-        csgm_steps=settings.csgm_steps // 10,
+        csgm_steps=ENCODER_STEPS if encoder else settings.csgm_steps // 10,
         csgm_plateau=PLATEAU,
         race_steps=RACE_STEPS,
-        latent_pull=_pull(operator, prior),
+        latent_pull=0.0 if encoder else _pull(operator, prior),
         steps=steps,
         noise_share=NOISE_SHARE,
     )

@@ -29,7 +29,9 @@ class Settings:
     - `noise_share`: end IAGAN, image by image, where the residual is this share of the noise floor;
       0: after all iterations.
     - `latent_rate`, `weight_rate`: Adam's rates for z and θ in that phase; DIP uses the latter.
-    - `restarts`: random starts of z; the one of smallest objective goes on.
+    - `restarts`: starts of z; the one of smallest objective goes on.
+    - `latent_start`: what the first start is: `"random"`, as all others, or `"encoder"`, the
+      prior's of the naive picture (`iagan.reconstruction.csgm.encoded_latents`).
     - `race_steps`: of CSGM's iterations, those after which the worse half of an image's starts is
       given up, and again after as many more, until one is left; None: all starts run to the end.
     - `latent_pull`: of CSGM, how strongly the law of z holds it back
@@ -52,6 +54,7 @@ class Settings:
     latent_rate: float = 1e-4
     weight_rate: float = 1e-4
     restarts: int = 1
+    latent_start: str = "random"
     race_steps: int | None = None
     latent_pull: float = 0.0
     seed: int | tuple[int, ...] = 0
