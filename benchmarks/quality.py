@@ -51,7 +51,7 @@ STEPS = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--prior", default="faces", help="a BEGAN")
+    parser.add_argument("--prior", default="faces-64", help="a BEGAN")
     parser.add_argument("--images", required=True, help="a folder of photographs")
     parser.add_argument("--count", type=facts.count, default=20, help="of its images (default: 20)")
     parser.add_argument("--who", nargs="+", choices=WHO, default=WHO, help="default: all")

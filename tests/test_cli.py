@@ -283,7 +283,7 @@ def test_a_prior_is_trained_resumed_and_used(photo, tmp_path, capsys):
         shutil.copy(photo, folder / f"{i}.png")
     (folder / "bad.png").write_bytes(b"junk")
     argv = ["train", str(folder), "-o", str(prior), "--size", "32", "--width", "4", "--latent", "4"]
-    argv += ["--batch", "2"]
+    argv += ["--batch", "2", "--recipe", "began"]
     assert main([*argv, "--steps", "2", "--licence", "ours", "--name", "cats"]) == 0
     assert "bad.png" in capsys.readouterr().err
     _refused(capsys, [*argv, "--steps", "3"], "Resume")

@@ -256,7 +256,7 @@ def settings(**changes):
     [
         ({"format": "pt"}, "wants the metadata format 'iagan-prior'"),
         ({"version": "2"}, "version '1'"),
-        ({"architecture": "vae"}, "architecture began or pggan; got 'vae'"),
+        ({"architecture": "vae"}, "architecture began or pggan or tapered; got 'vae'"),
         ({"architecture": "pggan"}, "impossible settings"),
         ({"licence": None}, "lacks 'licence'"),
         ({"settings": None}, "lacks 'settings'"),
@@ -264,7 +264,7 @@ def settings(**changes):
         ({"settings": "null"}, "wants a JSON object as its metadata's 'settings'"),
         ({"settings": '{"channels": "4"}'}, "impossible settings"),
         ({"settings": '{"depth": 4}'}, "impossible settings"),
-        ({"settings": '{"channels": 4}'}, "wants all settings of began"),
+        ({"settings": '{"channels": 4}'}, "wants all settings of Began"),
         ({"settings": settings(channels=5)}, "beside the other weights"),
         ({"settings": settings(size=64)}, "missing convs.6.weight"),
         ({"settings": settings(output="relu")}, "one of 'tanh', 'linear', 'elu'"),

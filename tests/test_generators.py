@@ -132,7 +132,7 @@ def test_known_priors_say_their_licence_and_are_plain_data():
     for prior in available_priors():
         assert prior.licence
         assert prior.source.startswith("https://") or prior.place == "in the package"
-        assert prior.architecture in ("began", "pggan")
+        assert prior.architecture in ("began", "pggan", "tapered")
         assert "\n" not in prior.in_words()
         assert prior.name in prior.in_words()
 
@@ -163,19 +163,29 @@ def test_a_path_that_is_not_there_is_a_file_error(path, tmp_path, monkeypatch):
         load_prior(path)
 
 
-def test_the_prior_in_the_package_is_the_listed_file_and_small():
+@pytest.mark.parametrize(
+    ("name", "side", "crop"),
+    [
+        ("faces", 128, Crop((178, 218), (89, 124), 128)),
+        ("faces-64", 64, Crop((178, 218), (89, 121), 112)),
+    ],
+)
+def test_a_prior_in_the_package_is_the_listed_file_and_small(name, side, crop):
     """Offline, from any clone: at most 8 MB, what priors.json says, and it makes images."""
     from importlib.resources import files
 
-    entry = PRIORS["faces"]
+    entry = PRIORS[name]
     content = (files("iagan") / "data" / entry.file).read_bytes()
     assert len(content) == entry.bytes <= 8_000_000
     assert hashlib.sha256(content).hexdigest() == entry.sha256
     assert entry.place == "in the package"
-    prior = load_prior("faces")
+    prior = load_prior(name)
     assert prior.metadata.licence == entry.licence
-    assert prior.metadata.crop == Crop((178, 218), (89, 121), 112)
+    assert "LICENSE-faces.txt" in entry.in_words()
+    assert (files("iagan") / "data" / "LICENSE-faces.txt").is_file()
+    assert prior.metadata.crop == crop
+    assert prior.image_shape == (3, side, side)
     images = prior(prior.latent.sample(16, torch.Generator().manual_seed(0)))
     assert images.shape == (16, *prior.image_shape)
-    assert 0 <= images.min() <= images.max() <= 1
+    assert -0.25 <= images.min() <= images.max() <= 1.25
     assert images.std(0).mean() > 0.1, "samples differ from one another"

@@ -1,4 +1,4 @@
-"""How near an estimate is to the truth: PSNR, SSIM, LPIPS."""
+"""How near an estimate is to the truth: PSNR, SSIM, HaarPSI, LPIPS."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ BACKBONES: dict[str, str] = {
 
 LPIPS_SIDE = 32
 """Pixels a side that every backbone's pooling leaves something of."""
+
+HAARPSI_SIDE = 16
+"""Pixels a side that three scales of wavelets need."""
 
 SSIM_WINDOW = 11
 """Pixels a side: Wang et al.'s Gaussian window, cut at 3.5 σ."""
@@ -69,6 +72,30 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     return found.reshape(-1).to(image.dtype)
 
 
+def haarpsi(image: Image, truth: Tensor) -> PerImage:
+    """Haar wavelet-based perceptual similarity (Reisenhofer et al. 2018), 1 for equal images.
+
+    No prior of this project was trained with it, which a comparison of priors by LPIPS cannot say.
+    Images are clamped to [0, 1].
+
+    **Raises:** `ShapeError`, also for images that are not grey or RGB, or below 16×16 pixels.
+    **Source:** arXiv 1607.06140; as `piq` computes it.
+    """
+    from piq import haarpsi as similarity
+
+    _check(image, truth)
+    if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < HAARPSI_SIDE:
+        raise ShapeError(
+            f"HaarPSI expects grey or RGB images of at least {HAARPSI_SIDE}×{HAARPSI_SIDE} pixels; "
+            f"got {tuple(image.shape)}. Measure PSNR and SSIM alone."
+        )
+    pair = (each.float().clamp(0, 1) for each in (image, truth))
+    found = similarity(*pair, data_range=1.0, reduction="none")
+    assert isinstance(found, Tensor)
+    found = torch.where(found.isfinite(), found, 1.0)  # two black pictures have nothing to differ
+    return found.reshape(-1).to(image.dtype)
+
+
 def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     """Perceptual distance (Zhang et al. 2018, v0.1): lower is better. Images are clamped to [0, 1].
 
@@ -91,7 +118,12 @@ def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
         return network(*pairs).reshape(-1).to(image.dtype)
 
 
-METRICS: dict[str, Callable[..., Any]] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
+METRICS: dict[str, Callable[..., Any]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "haarpsi": haarpsi,
+    "lpips": lpips,
+}
 """Every measure by name."""
 
 

@@ -84,6 +84,13 @@ def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
         help="fourier, gaussian, inpaint: share measured, (0, 1]",
     )
     group.add_argument(
+        "--sampling",
+        choices=("compact", "scattered"),
+        default="compact",
+        help="fourier with --ratio: keep nearly all low frequencies, or leave gaps there too as "
+        "the paper's masks do, which is harder (default: compact)",
+    )
+    group.add_argument(
         "--mask", metavar="FILE", help="fourier, inpaint: PNG or .npy, white or 1 is measured"
     )
     group.add_argument(
@@ -177,7 +184,10 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
         return kind(image_shape, load_mask(args.mask, (height, width)))
     if args.operator == "inpaint" and args.box is not None:
         return operators.Inpaint.box(image_shape, *args.box)
-    return kind.random(image_shape, _need(args, "ratio"), args.seed)
+    ratio = _need(args, "ratio")
+    if args.operator == "fourier":
+        return operators.SubsampledFourier.random(image_shape, ratio, args.seed, args.sampling)
+    return operators.Inpaint.random(image_shape, ratio, args.seed)
 
 
 def _noise(text: str) -> float | str:

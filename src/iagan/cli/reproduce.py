@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from iagan.experiments.run import Plan
     from iagan.generators import Generator
 
-TABLES = ("table1", "table2", "table3", "table4", "figure2", "misaligned", "runtime")
+TABLES = (
+    *("table1", "table1-compact", "table2", "table3", "table4"),
+    *("figure2", "misaligned", "runtime"),
+)
 THEORY = "proposition2"
 """The one that needs neither images nor a prior."""
 COMPARED = (
@@ -243,7 +246,7 @@ def _sha256(prior: str) -> str | None:
 def _write_tables(args, plan, runs, notes: list[str]) -> str:  # type: ignore[no-untyped-def]
     """Write table.md, .csv, .tex and the figures; the text of the first."""
     from iagan.experiments.paper import EXPERIMENTS
-    from iagan.experiments.table import cells, comma_separated, markdown, tex
+    from iagan.experiments.table import cells, comma_separated, markdown, mask_spread, tex
     from iagan.files import write_text
     from iagan.show.runs import save_curve, save_grid
 
@@ -254,7 +257,9 @@ def _write_tables(args, plan, runs, notes: list[str]) -> str:  # type: ignore[no
     texts, papers = [], []
     for name, own in found.items():
         title = f"{EXPERIMENTS[name].title}{note}"
-        texts.append(f"## {title}\n\n{markdown(own, args.lpips)}\n")
+        masks = mask_spread(name, records)
+        parts = [f"## {title}", markdown(own, args.lpips).rstrip(), masks.rstrip()]
+        texts.append("".join(f"{part}\n\n" for part in parts if part))
         papers.append(tex(own, args.lpips, title))
     common = {"lpips_net": args.lpips, "effort": args.effort, "steps_scale": args.steps_scale}
     contents = {

@@ -33,7 +33,7 @@ IMAGES = "images"
 
 KEYS = (
     *("setting", "method", "image", "image_sha256"),
-    *("mse", "psnr", "ssim", "lpips", "seconds", "relative_residual"),
+    *("mask", "mse", "psnr", "ssim", "haarpsi", "lpips", "seconds", "relative_residual"),
 )
 """What a record has; the first three tell records apart."""
 
@@ -116,6 +116,14 @@ class Plan:
         done = {(r["method"], r["image"]) for r in records if r["setting"] == setting.key}
         return [path for path in self.images if any((m, path.name) not in done for m in methods)]
 
+    def by_mask(self, setting: Setting, paths: Sequence[Path]) -> Iterator[tuple[int, list[Path]]]:
+        """Seeds of masks, and those of `paths` that they are for."""
+        place = {path: index for index, path in enumerate(self.images)}
+        for mask in range(setting.masks):
+            dealt = [path for path in paths if place[path] % setting.masks == mask]
+            if dealt:
+                yield mask, dealt
+
     def resolved(self, method: str, setting: Setting, generator: Generator) -> Settings:
         """The effort's settings of a method, with this plan's restarts and share of iterations."""
         operator = setting.build(generator.image_shape)
@@ -163,11 +171,14 @@ def run(
         waiting = plan.waiting(setting, methods, folder.records())
         if not waiting:
             continue
-        operator = setting.build(generator.image_shape)
-        work = _Work(plan, setting, methods, operator, generator, folder, on_progress)
-        for start in range(0, len(waiting), plan.chunk):
-            report(f"{setting.key}: {start} of {len(waiting)} images")
-            work.on(waiting[start : start + plan.chunk])
+        done = 0
+        for mask, paths in plan.by_mask(setting, waiting):
+            operator = setting.build(generator.image_shape, mask)
+            work = _Work(plan, setting, methods, operator, mask, generator, folder, on_progress)
+            for start in range(0, len(paths), plan.chunk):
+                report(f"{setting.key}: {done + start} of {len(waiting)} images")
+                work.on(paths[start : start + plan.chunk])
+            done += len(paths)
 
 
 def _check_images(plan: Plan, folder: RunFolder) -> None:
@@ -186,12 +197,13 @@ def _sha256(path: Path) -> str:
 
 @dc.dataclass(frozen=True)
 class _Work:
-    """One setting: its operator is made once, and all images share it."""
+    """One setting, and of several masks one: its operator is made once, and the images share it."""
 
     plan: Plan
     setting: Setting
     methods: tuple[str, ...]
     operator: LinearOperator
+    mask: int
     generator: Generator
     folder: RunFolder
     on_progress: ProgressCallback | None
@@ -228,8 +240,8 @@ class _Work:
                 for i, path in enumerate(paths):
                     if (method, path.name) not in done:
                         record = _record(self.plan, result, i, truth[i : i + 1])
-                        head = {"setting": self.setting.key, "method": method, "image": path.name}
-                        head["image_sha256"] = hashes[i]
+                        head: dict[str, Any] = {"setting": self.setting.key, "method": method}
+                        head |= {"image": path.name, "image_sha256": hashes[i], "mask": self.mask}
                         self.folder.append(head | record)
 
     def _save(self, paths: Sequence[Path], images: Image, what: str) -> None:
@@ -279,6 +291,7 @@ def _record(plan: Plan, result: Reconstruction, i: int, truth: Image) -> dict[st
         "mse": mse,
         "psnr": -10 * math.log10(max(mse, LEAST_MSE)),
         "ssim": float(measure.ssim(image, truth, data_range=1.0)[0]),
+        "haarpsi": float(measure.haarpsi(image, truth)[0]),
         "lpips": None if net is None else float(measure.lpips(image, truth, net=net)[0]),
         "seconds": result.seconds / len(result.image),
         "steps": int(result.iterations[i]),

@@ -31,6 +31,7 @@ class Cell:
     mse: float
     mse_error: float | None
     ssim: float
+    haarpsi: float
     lpips: float | None
     lpips_error: float | None
     seconds: float
@@ -70,6 +71,7 @@ def _cell(
         mse=mse,
         mse_error=_standard_error([r["mse"] for r in records]),
         ssim=statistics.fmean(r["ssim"] for r in records),
+        haarpsi=statistics.fmean(r["haarpsi"] for r in records),
         lpips=statistics.fmean(lpips) if len(lpips) == len(records) else None,
         lpips_error=_standard_error(lpips),
         seconds=statistics.fmean(r["seconds"] for r in records),
@@ -85,7 +87,7 @@ def _standard_error(values: list[float]) -> float | None:
 
 
 COLUMNS = (
-    "setting", "method", "N", "PSNR dB", "SSIM", "LPIPS ({net})", "largest ‖Ax̂−y‖/‖y‖",
+    "setting", "method", "N", "PSNR dB", "SSIM", "HaarPSI", "LPIPS ({net})", "largest ‖Ax̂−y‖/‖y‖",
     "s / image", "paper: PSNR / LPIPS (alex)",
 )  # fmt: skip
 
@@ -97,10 +99,29 @@ def markdown(found: list[Cell], lpips_net: str) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def mask_spread(experiment: str, records: list[dict[str, Any]]) -> str:
+    """A line a setting that was measured with several masks: PSNR by mask, lowest to highest."""
+    lines = []
+    for setting in EXPERIMENTS[experiment].settings:
+        texts = []
+        for method in EXPERIMENTS[experiment].methods:
+            own = [r for r in records if (r["setting"], r["method"]) == (setting.key, method)]
+            by_mask = [
+                -10 * math.log10(max(statistics.fmean(errors), LEAST_MSE))
+                for mask in range(setting.masks)
+                if (errors := [r["mse"] for r in own if r["mask"] == mask])
+            ]
+            if len(by_mask) > 1:
+                texts.append(f"{method} {min(by_mask):.2f} to {max(by_mask):.2f}")
+        if texts:
+            lines.append(f"- {setting.key}, PSNR by mask in dB: {', '.join(texts)}.\n")
+    return "".join(lines)
+
+
 def tex(found: list[Cell], lpips_net: str, title: str) -> str:
     """The same for a paper; needs the package booktabs."""
     head = [column.format(net=lpips_net) for column in COLUMNS]
-    head[6] = r"largest $\|A\hat x-y\|/\|y\|$"
+    head[7] = r"largest $\|A\hat x-y\|/\|y\|$"
     lines = [r" & ".join(head)] + [" & ".join(_texts(cell, r"$\pm$")) for cell in found]
     caption = title.replace("×", r"$\times$")
     body = [line.replace("–", "--").replace("_", r"\_") + r" \\" for line in lines]
@@ -133,6 +154,7 @@ def _texts(cell: Cell, sign: str) -> list[str]:
         str(cell.count),
         _spread(cell.psnr, cell.psnr_error, 2, sign),
         f"{cell.ssim:.3f}",
+        f"{cell.haarpsi:.3f}",
         lpips,
         f"{cell.relative_residual:.1e}",
         seconds,

@@ -192,16 +192,16 @@ def scattered_mask(height: int, width: int, count: int, seed: int) -> Tensor:
         )
     spread = max(0.05, 0.21 + 0.75 * (count / (height * width) - 0.3))
     rng = np.random.Generator(np.random.Philox(seed))
-    kept = {(0, 0): None}  # a dict keeps the order
-    while len(kept) < count:
+    order = np.zeros(1, dtype=np.int64)  # DC; then the places in the order of their first draw
+    while len(order) < count:
         drawn = np.abs(rng.standard_normal((count, 2))) * spread * (height, width)
-        for i, j in (drawn.astype(int) % (half_height, half_width)).tolist():
-            for place in ((i, j), (-i % height, -j % width), (i, -j % width), (-i % height, j)):
-                kept.setdefault(place)
-    mask = torch.zeros(height, width, dtype=torch.bool, device="cpu")
-    for i, j in list(kept)[:count]:
-        mask[i, j] = True
-    return mask
+        i, j = drawn.astype(np.int64).T % np.array([[half_height], [half_width]])
+        rows, columns = np.stack([i, -i, i, -i], 1) % height, np.stack([j, -j, -j, j], 1) % width
+        order = np.concatenate([order, (rows * width + columns).ravel()])
+        order = order[np.sort(np.unique(order, return_index=True)[1])]
+    mask = torch.zeros(height * width, dtype=torch.bool, device="cpu")
+    mask[torch.from_numpy(order[:count])] = True
+    return mask.unflatten(0, (height, width))
 
 
 def _gaussian_density(height: int, width: int, count: int) -> Tensor:

@@ -88,7 +88,7 @@ class TrainSettings:
 
         **Raises:** `SettingError`, `TypeError` or `KeyError` when `spec` is something else.
         """
-        fields = dict(spec)
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
         kinds = {kind.method: kind for kind in TrainSettings.__subclasses__()}
         kind = kinds[fields.pop("method")]
         if fields["crop"] is not None:

@@ -117,7 +117,11 @@ class VaeGanRun(TrainingRun):
         decay = min(settings.ema, done / (done + 10))
         average_into(self.average, self.decoder, decay)
         average_into(self.average_encoder, self.encoder, decay)
-        found = dict(zip(terms, torch.stack([*terms.values()]).detach().tolist(), strict=True))
+        found = dict(
+            zip(
+                terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True
+            )
+        )
         if done % 100 == 0:
             for name, value in found.items():
                 self.history.setdefault(name, []).append((done, value))

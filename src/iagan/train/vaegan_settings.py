@@ -53,11 +53,6 @@ class VaeGanSettings(TrainSettings):
     degraded_weight: float = 1.0
     start: str | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("channels", "encoder_channels"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        super().__post_init__()
-
     def rules(self) -> list[Rule]:
         return [
             *super().rules(),
