@@ -1,4 +1,4 @@
-"""What the default recovery makes of a photograph with the prior of the package: tuned behaviour."""
+"""What the default recovery makes of a photograph with the prior `faces`: tuned behaviour."""
 
 import pytest
 import torch

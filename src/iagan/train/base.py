@@ -88,7 +88,9 @@ class TrainSettings:
 
         **Raises:** `SettingError`, `TypeError` or `KeyError` when `spec` is something else.
         """
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()
+        }
         kinds = {kind.method: kind for kind in TrainSettings.__subclasses__()}
         kind = kinds[fields.pop("method")]
         if fields["crop"] is not None:
