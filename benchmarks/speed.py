@@ -20,7 +20,7 @@ CSGM_STEPS, IAGAN_STEPS, STARTS = 1600, 500, (1, 5)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--prior", default="faces-64", help="a BEGAN; 'began-128' has random weights")
+    parser.add_argument("--prior", default="faces-64", help="a BEGAN, or began-128 (random)")
     parser.add_argument("--steps", type=facts.count, default=5, help="steps a run (default: 5)")
     parser.add_argument("--rounds", type=facts.count, default=7, help="runs of each (default: 7)")
     parser.add_argument("--batch", type=facts.count, default=8, help="images of ours (default: 8)")
