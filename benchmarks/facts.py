@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import iagan
 from iagan.errors import SettingError
-from iagan.generators import Began, Generator, LatentLaw, Metadata, Pggan
-from iagan.generators.pggan import CELEBA_HQ
 from iagan.observation import Observation
+from iagan.priors import Began, Generator, LatentLaw, Metadata, Pggan
+from iagan.priors.networks.pggan import CELEBA_HQ
 from iagan.reconstruction.allocator import memory_kept
 
 
@@ -27,7 +27,7 @@ def count(text: str) -> int:
     """An option that is a number of things."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"wants at least 1; got {value}.")
+        raise argparse.ArgumentTypeError(f"expects at least 1; got {value}.")
     return value
 
 
@@ -35,7 +35,9 @@ def began(name: str) -> Generator:
     """The prior of an option, a BEGAN: the yardstick is written for it."""
     generator = iagan.load_prior(name)
     if not isinstance(generator.module, Began):
-        raise SettingError(f"--prior wants a BEGAN; {name} is a {type(generator.module).__name__}.")
+        raise SettingError(
+            f"--prior expects a BEGAN; {name} is a {type(generator.module).__name__}."
+        )
     return generator
 
 

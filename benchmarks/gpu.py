@@ -13,9 +13,9 @@ import torch
 
 import iagan
 from benchmarks import facts
-from iagan.generators import Generator
 from iagan.observation import Observation
 from iagan.operators import BicubicDownsample
+from iagan.priors import Generator
 from iagan.reconstruction.presets import paper_settings
 
 STARTS = (1, 5)

@@ -16,9 +16,9 @@ import torch
 import iagan
 from benchmarks import facts
 from benchmarks.reference import PlainLoop
-from iagan.generators import Generator
 from iagan.observation import Observation
 from iagan.operators import BicubicDownsample
+from iagan.priors import Generator
 
 STEPS = 2
 """Of each phase: further ones take no more."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from benchmarks.reference import PlainLoop, deepinv_csgm
-from iagan.generators import Generator
 from iagan.observation import Observation
+from iagan.priors import Generator
 
 
 class OwnProcess:

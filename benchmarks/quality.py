@@ -2,7 +2,7 @@
 
 Scores come first: every image, task and contestant is one record, written as soon as it is known,
 so that a run that was stopped goes on, and on a busy machine too. Then the time, interleaved, which
-wants the machine to itself: whole runs of ours by default, and of what takes minutes an image some
+expects the machine to itself: whole runs of ours by default, and of what takes minutes an image some
 steps, multiplied by their number.
 """
 
@@ -31,9 +31,9 @@ from iagan.errors import SettingError
 from iagan.experiments.paper import Setting
 from iagan.experiments.records import RunFolder
 from iagan.experiments.run import Plan, readable, simulate, truth_of
-from iagan.generators import Generator
 from iagan.images import find_images
 from iagan.observation import Observation
+from iagan.priors import Generator
 from iagan.reconstruction import worth_together
 from iagan.reconstruction.presets import paper_settings
 from iagan.reconstruction.result import Settings
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     generator = facts.began(args.prior)
     good, _ = readable(find_images([Path(args.images)]), args.count)
     if not good:
-        raise SettingError(f"--images wants a folder of photographs; {args.images} has none.")
+        raise SettingError(f"--images expects a folder of photographs; {args.images} has none.")
     paths, tasks = list(good), [_Task(name, key, tuple(good)) for name, key in TASKS.items()]
     size = worth_together(generator)
     for begin in range(0, len(paths), size):

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from iagan.generators import Began, Generator
 from iagan.observation import Observation
+from iagan.priors import Began, Generator
 
 
 @dc.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import iagan
 from benchmarks import facts
 from benchmarks.own_process import OwnProcess
-from iagan.generators import Generator
 from iagan.images import astronaut, crop_square
 from iagan.operators import BicubicDownsample
+from iagan.priors import Generator
 
 PHASES = ("csgm", "iagan")
 CSGM_STEPS, IAGAN_STEPS, STARTS = 1600, 500, (1, 5)

@@ -12,7 +12,7 @@ torch.set_num_threads(1)  # quicker for tests this small, and on a busy machine
 install_import_hook(
     [
         "iagan.files",
-        "iagan.generators",
+        "iagan.priors",
         "iagan.images",
         "iagan.measure",
         "iagan.observation",

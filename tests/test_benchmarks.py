@@ -79,4 +79,4 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
 def test_counts_are_counts(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         _run(monkeypatch, "speed", "--rounds", "0")
-    assert "wants at least 1; got 0." in capsys.readouterr().err
+    assert "expects at least 1; got 0." in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from iagan.generators import Crop, load_prior, save_prior
+from iagan.priors import Crop, load_prior, save_prior
 from published import (
     assert_same,
     began_arrays,

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 import iagan
 from iagan.cli import COMMANDS, main, options
-from iagan.generators import Began
+from iagan.priors import Began
 
 QUICK = ["--csgm-steps", "6", "--steps", "3"]
 
@@ -164,7 +164,7 @@ def test_the_noise_of_a_blurred_picture_is_estimated(prior, tmp_path, capsys):
 
 def test_compiling_is_refused_where_it_gains_nothing(observed, prior, capsys):
     argv = ["reconstruct", observed, "--prior", prior, "--device", "cpu", "--compile"]
-    _refused(capsys, argv, "--compile wants a GPU", "Leave it out")
+    _refused(capsys, argv, "--compile expects a GPU", "Leave it out")
 
 
 def test_a_folder_job_carries_on_skips_and_overwrites(observed, photo, prior, tmp_path, capsys):

@@ -14,10 +14,10 @@ import torch
 
 from iagan import load_prior, save_prior
 from iagan.errors import CheckpointError, FileError, OutputError
-from iagan.generators import LatentLaw, Metadata, registry
-from iagan.generators.base import Generator
-from iagan.generators.began import Began
-from iagan.generators.download import Facts, download
+from iagan.priors import LatentLaw, Metadata, registry
+from iagan.priors.generator import Generator
+from iagan.priors.networks.began import Began
+from iagan.priors.weights.download import Facts, download
 
 
 @dc.dataclass
@@ -129,7 +129,7 @@ def test_a_process_killed_before_the_rename_has_nothing_to_fetch_again(named, se
 
 def test_another_file_than_the_known_one_is_refused_and_deleted(named, server, tmp_path):
     server.data = server.data[:-1] + b"x"
-    with pytest.raises(CheckpointError, match="SHA-256 .* was wanted; got") as caught:
+    with pytest.raises(CheckpointError, match="SHA-256 .* was expected; got") as caught:
         load_prior("small")
     assert "\n" not in str(caught.value)
     assert _left(tmp_path / "home") == []

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from iagan.errors import CheckpointError, OutputError
-from iagan.generators import Began, Crop, Generator, LatentLaw, Metadata, load_prior, save_prior
+from iagan.priors import Began, Crop, Generator, LatentLaw, Metadata, load_prior, save_prior
 
 KEYS = [f"l{i}" for i in range(10)]
 
@@ -209,10 +209,10 @@ def test_the_closest_layout_says_what_is_missing_and_surplus(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("l3.weight", torch.ones(4, 4, 3, 5), "l3.weight wants shape (4, 4, 3, 3)"),
+        ("l3.weight", torch.ones(4, 4, 3, 5), "l3.weight expects shape (4, 4, 3, 3)"),
         ("l3.weight", torch.ones(4, 36), "l3.weight has shape (4, 36)"),
         ("l0.weight", torch.ones(4), "l0.weight has shape (4,)"),
-        ("l0.weight", torch.ones(250, 3), "l0.weight wants shape (256, 3)"),
+        ("l0.weight", torch.ones(250, 3), "l0.weight expects shape (256, 3)"),
         ("l9.weight", torch.ones(3, 0, 3, 3), "channels as an integer from 1"),
         ("l8.bias", torch.full((4,), float("nan")), "l8.bias holds NaN or Inf"),
         ("l8.bias", torch.full((4,), float("inf")), "l8.bias holds NaN or Inf"),
@@ -254,17 +254,17 @@ def settings(**changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": "pt"}, "wants the metadata format 'iagan-prior'"),
+        ({"format": "pt"}, "expects the metadata format 'iagan-prior'"),
         ({"version": "2"}, "version '1'"),
         ({"architecture": "vae"}, "architecture began or pggan or tapered; got 'vae'"),
         ({"architecture": "pggan"}, "impossible settings"),
         ({"licence": None}, "lacks 'licence'"),
         ({"settings": None}, "lacks 'settings'"),
-        ({"settings": "{"}, "wants a JSON object as its metadata's 'settings'"),
-        ({"settings": "null"}, "wants a JSON object as its metadata's 'settings'"),
+        ({"settings": "{"}, "expects a JSON object as its metadata's 'settings'"),
+        ({"settings": "null"}, "expects a JSON object as its metadata's 'settings'"),
         ({"settings": '{"channels": "4"}'}, "impossible settings"),
         ({"settings": '{"depth": 4}'}, "impossible settings"),
-        ({"settings": '{"channels": 4}'}, "wants all settings of Began"),
+        ({"settings": '{"channels": 4}'}, "expects all settings of Began"),
         ({"settings": settings(channels=5)}, "beside the other weights"),
         ({"settings": settings(size=64)}, "missing convs.6.weight"),
         ({"settings": settings(output="relu")}, "one of 'tanh', 'linear', 'elu'"),
@@ -279,7 +279,7 @@ def settings(**changes):
         ({"crop": '{"side": 3}'}, "do not fit"),
         ({"crop": '{"photo_size": [1, 2], "center": [1, 1], "side": "big"}'}, "positive integers"),
         ({"crop": '{"photo_size": [1], "center": [1, 1], "side": 1}'}, "do not fit"),
-        ({"crop": "[" * 5000}, "wants a JSON object as its metadata's 'crop'"),
+        ({"crop": "[" * 5000}, "expects a JSON object as its metadata's 'crop'"),
     ],
 )
 def test_metadata_that_are_wrong_are_named(changes, words, tmp_path):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from iagan.errors import SettingError, ShapeError
-from iagan.generators import Began, Generator, LatentLaw, Pggan, SkipNet
-from iagan.generators.enlarge import enlarge_and_convolve
+from iagan.priors import Began, Generator, LatentLaw, Pggan, SkipNet
+from iagan.priors.networks.enlarge import enlarge_and_convolve
 from iagan.reconstruction.adapt import all_together, one_by_one
 
 
@@ -51,7 +51,7 @@ def test_began_makes_images_of_every_size_and_width(size):
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(make):
-    with pytest.raises(SettingError, match="wants") as caught:
+    with pytest.raises(SettingError, match="expects") as caught:
         make()
     assert "\n" not in str(caught.value)
 
@@ -111,8 +111,8 @@ def test_default_skip_network_has_the_authors_layers():
     down = sum(conv(w, 128, 3) + conv(128, 128, 3) for w in widths)
     skip = sum(conv(w, 4, 1) for w in widths)
     up = 5 * (2 * 132 + conv(132, 128, 3) + conv(128, 128, 1))
-    wanted = down + skip + up + 128 * 3 + 3
-    assert sum(value.numel() for value in SkipNet().parameters()) == wanted
+    expected = down + skip + up + 128 * 3 + 3
+    assert sum(value.numel() for value in SkipNet().parameters()) == expected
 
 
 def test_images_of_a_batch_do_not_meet_in_the_skip_network():
@@ -221,12 +221,12 @@ def test_enlarging_and_convolving_at_once_is_one_after_the_other(biased):
     given = (x, weight, bias) if biased else (x, weight)
     found = enlarge_and_convolve(*given)
     enlarged = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-    wanted = torch.nn.functional.conv2d(enlarged, *given[1:], padding=1)
-    torch.testing.assert_close(found, wanted)
+    expected = torch.nn.functional.conv2d(enlarged, *given[1:], padding=1)
+    torch.testing.assert_close(found, expected)
     direction = torch.randn(found.shape, generator=rng, dtype=torch.float64)
     for mine, theirs in zip(
         torch.autograd.grad(found, given, direction),
-        torch.autograd.grad(wanted, given, direction),
+        torch.autograd.grad(expected, given, direction),
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)

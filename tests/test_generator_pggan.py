@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from iagan.generators import load_prior
+from iagan.priors import load_prior
 from published import (
     CHANNELS,
     LATENT,

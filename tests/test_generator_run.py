@@ -7,7 +7,7 @@ import torch
 
 import iagan
 from iagan.errors import SettingError
-from iagan.generators import Began, Generator, LatentLaw, Pggan, run
+from iagan.priors import Began, Generator, LatentLaw, Pggan, run
 from iagan.reconstruction import optimize
 from iagan.reconstruction.adapt import all_together, one_by_one
 
@@ -66,11 +66,11 @@ def test_in_bfloat16_all_together_is_one_by_one(generator):
     assert a.dtype == b.dtype == torch.float32
     assert (a - b).norm() < 0.02 * exact.norm()
     assert 0 < (b - exact).norm() < 0.02 * exact.norm()
-    wanted = torch.cat([slope.flatten() for slope in of_exact])
+    expected = torch.cat([slope.flatten() for slope in of_exact])
     for slopes in (of_a, of_b):
         assert all(slope.dtype == torch.float32 for slope in slopes)
         whole = torch.cat([slope.flatten() for slope in slopes])
-        assert torch.cosine_similarity(whole, wanted, 0) > 0.95
+        assert torch.cosine_similarity(whole, expected, 0) > 0.95
 
 
 @pytest.mark.parametrize("generator", NETWORKS, indirect=True)
@@ -78,10 +78,10 @@ def test_in_bfloat16_all_together_is_one_by_one(generator):
 def test_compiled_it_gives_the_same(generator, precise, without_code):
     generator = generator if precise else generator.in_bfloat16()
     for way in (one_by_one, all_together, lambda g, theta, z: g(z)[:, :, ::2] * theta_sum(theta)):
-        (x, slopes), (wanted, of_wanted) = (
+        (x, slopes), (expected, of_wanted) = (
             _images_and_slopes(g, way) for g in (generator.compiled(), generator)
         )
-        torch.testing.assert_close(x, wanted)
+        torch.testing.assert_close(x, expected)
         torch.testing.assert_close(slopes, of_wanted)
     assert len(without_code) == 3, "each way of running is compiled once"
 
@@ -98,13 +98,13 @@ def test_a_reconstruction_with_a_compiled_prior_is_the_same(monkeypatch, without
     prior = Generator(Began(8, 32, 5), LatentLaw("uniform", (5,)))
     operator = iagan.operators.BicubicDownsample((3, 32, 32), 4)
     y = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    found, wanted = (
+    found, expected = (
         iagan.reconstruct(iagan.Observation(y, operator), p, "iagan", csgm_steps=4, steps=4)
         for p in (prior.compiled(), prior)
     )
     assert len(without_code) == 2, "CSGM's network and IAGAN's"
-    torch.testing.assert_close(found.trace, wanted.trace)
-    torch.testing.assert_close(found.image, wanted.image)
+    torch.testing.assert_close(found.trace, expected.trace)
+    torch.testing.assert_close(found.image, expected.image)
 
 
 @pytest.mark.parametrize("generator", ["began"], indirect=True)
@@ -130,5 +130,5 @@ def test_a_network_of_one_precision_alone_is_refused_before_the_work():
             return super().forward(z.float())
 
     generator = Generator(Stubborn(8, 32, 5), LatentLaw("uniform", (5,)))
-    with pytest.raises(SettingError, match="in_bfloat16 wants .* Go on in full precision"):
+    with pytest.raises(SettingError, match="in_bfloat16 expects .* Go on in full precision"):
         generator.in_bfloat16()

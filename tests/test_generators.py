@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from iagan.errors import FileError, IaganError, SettingError, ShapeError
-from iagan.generators import (
+from iagan.priors import (
     PRIORS,
     Began,
     Crop,
@@ -77,8 +77,8 @@ def test_in_bfloat16_the_convolutions_alone_lose_precision():
     assert torch.equal(quick(z), x)
     assert 0 < (x - exact).abs().max() < 2**-6
     slopes = torch.autograd.grad(x.square().sum(), list(theta.values()))
-    wanted = torch.autograd.grad(exact.square().sum(), list(theta.values()))
-    for slope, want in zip(slopes, wanted, strict=True):
+    expected = torch.autograd.grad(exact.square().sum(), list(theta.values()))
+    for slope, want in zip(slopes, expected, strict=True):
         assert slope.dtype == torch.float32
         assert (slope - want).norm() < 0.05 * want.norm()
 

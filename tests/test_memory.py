@@ -11,8 +11,8 @@ import torch
 
 import iagan
 from iagan.errors import SettingError
-from iagan.generators import Began, Pggan
-from iagan.generators.recompute import is_recomputing, recomputing
+from iagan.priors import Began, Pggan
+from iagan.priors.networks.recompute import is_recomputing, recomputing
 from iagan.reconstruction import allocator, memory, task, worth_together
 from toys import images, nonlinear_generator
 
@@ -25,7 +25,7 @@ def test_saved_bytes_are_counted_once():
 
 
 def test_counting_bytes_keeps_nothing():
-    """A result that its own node keeps for the backward pass is gone when nobody wants it."""
+    """A result that its own node keeps for the backward pass is gone when nobody expects it."""
     kept = []
 
     def forward():

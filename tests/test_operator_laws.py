@@ -152,7 +152,7 @@ def test_to_gives_a_working_operator_and_takes_no_nonsense(A):
 
 
 def test_wrong_shapes_and_dtypes_are_refused_in_words(A):
-    """One line: who, wanted, got, what to do."""
+    """One line: who, expected, got, what to do."""
     channels, height, width = A.image_shape
     bad_image = torch.zeros(2, channels, height + 1, width)
     with as_users_run_it():

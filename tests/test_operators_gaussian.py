@@ -111,9 +111,9 @@ def test_a_nearly_square_matrix_gets_a_preconditioner(doubled, monkeypatch):
     operator = Gaussian.from_ratio((3, 12, 10), 0.98, seed=0)
     y = operator(torch.rand(2, 3, 12, 10, dtype=torch.float64))
     dense = operator.matrix.double()
-    wanted = (torch.linalg.pinv(dense) @ y.T).T
+    expected = (torch.linalg.pinv(dense) @ y.T).T
     tolerance = 1e-8 if doubled else 1e-4
-    torch.testing.assert_close(operator.pinv(y).flatten(1), wanted, rtol=0, atol=tolerance)
+    torch.testing.assert_close(operator.pinv(y).flatten(1), expected, rtol=0, atol=tolerance)
     assert len(steps) < 20
 
 

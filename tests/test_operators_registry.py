@@ -34,12 +34,12 @@ def test_a_kernel_keeps_every_digit_in_a_spec():
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (None, "wants 'operator', one of bicubic"),
-        ([], "wants 'operator'"),
+        (None, "expects 'operator', one of bicubic"),
+        ([], "expects 'operator'"),
         ({}, "got None"),
         ({"operator": "__import__"}, "got '__import__'"),
-        ({"operator": ["bicubic"]}, "wants 'operator'"),
-        ({"operator": "x" * 10_000}, "wants 'operator'"),
+        ({"operator": ["bicubic"]}, "expects 'operator'"),
+        ({"operator": "x" * 10_000}, "expects 'operator'"),
         ({"operator": "bicubic", "image_shape": SHAPE}, "exactly image_shape, scale; got"),
         ({"operator": "denoise", "image_shape": SHAPE, "run": "rm"}, "got image_shape, run"),
         ({"operator": "bicubic", "image_shape": SHAPE, "scale": 4}, "divides"),

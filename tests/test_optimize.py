@@ -107,8 +107,8 @@ def test_a_row_ends_at_the_first_iterate_that_reaches_its_goal():
     goal = [0.3, 0.1, -1.0, 4.0, 1e9]
     together = _leaving(goal, [0, 1, 2, 3, 4])
     free = _leaving([-1.0] * 5, [0, 1, 2, 3, 4])
-    for row, wanted in enumerate(goal):
-        reached = (free.trace[row] <= wanted).nonzero()
+    for row, expected in enumerate(goal):
+        reached = (free.trace[row] <= expected).nonzero()
         end = int(reached[0]) if len(reached) else 60
         assert together.steps[row] == end
         assert together.objective[row] == free.trace[row, : end + 1].min()

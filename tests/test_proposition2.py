@@ -77,5 +77,5 @@ def test_table_and_plot(rows, tmp_path):
 
 @pytest.mark.parametrize("change", [{"widths": (3, 3, 5)}, {"trials": 1}, {"widths": (3, 5)}])
 def test_wrong_settings_are_refused(change):
-    with pytest.raises(SettingError, match="Proposition2 wants"):
+    with pytest.raises(SettingError, match="Proposition2 expects"):
         dc.replace(SMALL, **change)

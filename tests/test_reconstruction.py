@@ -7,7 +7,6 @@ import torch
 
 import iagan
 from iagan.errors import SettingError, ShapeError
-from iagan.generators import Began, Generator, LatentLaw
 from iagan.operators import (
     BicubicDownsample,
     Gaussian,
@@ -16,6 +15,7 @@ from iagan.operators import (
     SubsampledFourier,
     UniformBlur,
 )
+from iagan.priors import Began, Generator, LatentLaw
 from iagan.reconstruction import adapt
 from iagan.reconstruction.presets import paper_settings
 from toys import SHAPE, images, linear_generator, nonlinear_generator, observe, prior_called

@@ -19,9 +19,9 @@ from PIL import Image as Pillow
 from iagan import measure
 from iagan.cli import main
 from iagan.experiments import paper, table
-from iagan.generators import Generator, LatentLaw, Metadata, save_prior
-from iagan.generators.began import Began
 from iagan.images import save_image
+from iagan.priors import Generator, LatentLaw, Metadata, save_prior
+from iagan.priors.networks.began import Began
 
 QUICK = ["--steps-scale", "0.002", "--lpips", "none"]
 
@@ -73,15 +73,15 @@ def whole(tmp_path_factory, prior, photos) -> Path:
 
 def test_every_experiment_has_every_image_by_every_method_once(whole):
     seen = [(r["setting"], r["method"], r["image"]) for r in records(whole)]
-    wanted = {
+    expected = {
         (setting.key, method, f"{name}.png")
         for experiment in paper.EXPERIMENTS.values()
         for setting in experiment.settings
         for method in experiment.methods
         for name in "ab"
     }
-    assert set(seen) == wanted
-    assert len(seen) == len(wanted)
+    assert set(seen) == expected
+    assert len(seen) == len(expected)
 
 
 def test_the_files_agree_and_say_what_the_run_was(whole):

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import iagan
 from helpers import as_users_run_it
 from iagan.errors import CheckpointError, SettingError, ShapeError
-from iagan.generators.tapered import Tapered, TaperedEncoder, side_of
+from iagan.priors.networks.tapered import Tapered, TaperedEncoder, side_of
 
 CHANNELS, ENCODER = (6, 5, 4), (4, 6)
 

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import as_users_run_it
 from iagan.errors import SettingError
-from iagan.generators import Began
 from iagan.images import Crop
+from iagan.priors import Began
 from iagan.train import BeganSettings, TrainSettings
 from iagan.train.autoencoder import autoencoder_loss, autoencoder_rate
 from iagan.train.began import began_step, convergence_measure, halvings, next_k
@@ -73,9 +73,9 @@ def test_initial_weights_keep_the_signal_alive_through_all_layers():
 
 def test_the_running_mean():
     mean, network = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
-    wanted = 0.9 * mean.weight.detach() + 0.1 * network.weight.detach()
+    expected = 0.9 * mean.weight.detach() + 0.1 * network.weight.detach()
     average_into(mean, network, 0.9)
-    torch.testing.assert_close(mean.weight.detach(), wanted)
+    torch.testing.assert_close(mean.weight.detach(), expected)
 
 
 def test_the_balance_and_the_convergence_measure_by_hand():
@@ -162,8 +162,8 @@ def test_unit_normal_latents_become_codes_of_the_images_mean_and_covariance():
         codes = (mean + (log_variance / 2).exp() * noise).flatten(0, 1)
     torch.testing.assert_close(law.mean, mean.mean(0))
     scale = float(codes.var(0).mean())
-    wanted = torch.cov(codes.T)
-    torch.testing.assert_close(law.factor @ law.factor.T, wanted, rtol=0, atol=0.05 * scale)
+    expected = torch.cov(codes.T)
+    torch.testing.assert_close(law.factor @ law.factor.T, expected, rtol=0, atol=0.05 * scale)
 
     z = torch.randn(3, BOTH.latent, generator=rng)
     folded = fold_into_decoder(run.average, law)

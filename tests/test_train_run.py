@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from iagan.errors import CheckpointError, OutputError, SettingError
 from iagan.files import only_process
-from iagan.generators import Crop, Metadata, load_prior
+from iagan.priors import Crop, Metadata, load_prior
 from iagan.train import BeganSettings, began_run, train
 from shapes import write_discs
 

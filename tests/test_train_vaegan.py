@@ -16,8 +16,8 @@ from torch.distributions import kl_divergence as reference_kl
 import iagan
 from iagan.cli import main
 from iagan.errors import SettingError
-from iagan.generators import load_prior
 from iagan.operators import BicubicDownsample
+from iagan.priors import load_prior
 from iagan.train import VaeGanSettings, load_images, train
 from iagan.train.data import stream
 from iagan.train.degrade import degradations, degraded
@@ -108,8 +108,8 @@ def test_degraded_images_are_naive_pictures_of_their_step():
     assert not torch.equal(first, degraded(x, operators, 0, 6))
     clean = degraded(x, [BicubicDownsample((3, 16, 16), scale=4)], 0, quiet_step())
     operator = BicubicDownsample((3, 16, 16), scale=4)
-    wanted = operator.naive(operator((x + 1) / 2)).clamp(0, 1)
-    torch.testing.assert_close(clean, 2 * wanted - 1)
+    expected = operator.naive(operator((x + 1) / 2)).clamp(0, 1)
+    torch.testing.assert_close(clean, 2 * expected - 1)
 
 
 def quiet_step() -> int:
@@ -214,8 +214,8 @@ def test_the_prior_is_the_averaged_networks_with_the_codes_law_folded_in(discs):
         run.losses(pixels[:4].float() / 127.5 - 1, pixels)
     prior = run.prior(pixels, None)
     x = pixels[:5].float() / 255
-    wanted = (run.reconstruct(2 * x - 1) + 1) / 2
-    torch.testing.assert_close(prior(prior.encode(x)), wanted, rtol=1e-3, atol=1e-4)
+    expected = (run.reconstruct(2 * x - 1) + 1) / 2
+    torch.testing.assert_close(prior(prior.encode(x)), expected, rtol=1e-3, atol=1e-4)
     z = prior.encode(pixels.float() / 255)
     assert z.mean(0).abs().max() < 0.05
     assert 0 < z.var(0).mean() <= 1.05  # with the encoder's own spread it is 1

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from iagan.generators import Began, Pggan, winograd
-from iagan.generators.recompute import recomputing
-from iagan.generators.winograd import convolve, quick_convolutions
+from iagan.priors import Began, Pggan, winograd
+from iagan.priors.networks.recompute import recomputing
+from iagan.priors.networks.winograd import convolve, quick_convolutions
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,8 @@ def test_it_is_the_convolution(batch, height, width, layout):
         assert "_Convolution" in type(y.grad_fn).__name__, "the algorithm was not taken"
         found = _with_gradients(convolve, laid_out)
     doubles = [value.detach().double().requires_grad_() for value in leaves]
-    wanted = _with_gradients(lambda x, w, b: F.conv2d(x, w, b, padding=1), doubles)
-    for a, b in zip(found, wanted, strict=True):
+    expected = _with_gradients(lambda x, w, b: F.conv2d(x, w, b, padding=1), doubles)
+    for a, b in zip(found, expected, strict=True):
         assert a.dtype == torch.float32 and a.shape == b.shape
         assert (a - b).norm() < 5e-6 * b.norm()
 
@@ -54,8 +54,8 @@ def test_a_tile_is_exact_in_double_precision():
     w = torch.randn(3, 3, generator=rng, dtype=torch.float64)
     spread = (winograd.INPUT.double() @ x.flatten()) * (winograd.FILTER.double() @ w.flatten())
     y = (winograd.OUTPUT.double() @ spread).view(4, 4)
-    wanted = F.conv2d(x[None, None], w[None, None])[0, 0]
-    torch.testing.assert_close(y, wanted, rtol=1e-6, atol=1e-6)  # 1/6 and 1/12 are float32
+    expected = F.conv2d(x[None, None], w[None, None])[0, 0]
+    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)  # 1/6 and 1/12 are float32
 
 
 def test_only_what_wants_a_gradient_gets_one():
@@ -119,7 +119,7 @@ def test_networks_take_it_and_give_the_same(network, thrifty, monkeypatch):
                 value += torch.randn(value.shape, generator=torch.Generator().manual_seed(2))
     shape = (8, 1, 1) if isinstance(network, Pggan) else (8,)
     leaves = [torch.ones(2, *shape, requires_grad=True), *network.parameters()]
-    wanted = _with_gradients(lambda *all_of_them: network(leaves[0]), leaves)
+    expected = _with_gradients(lambda *all_of_them: network(leaves[0]), leaves)
     taken = []
     algorithm = winograd._convolution
     monkeypatch.setattr(
@@ -132,6 +132,6 @@ def test_networks_take_it_and_give_the_same(network, thrifty, monkeypatch):
         else:
             found = _with_gradients(lambda *all_of_them: network(leaves[0]), leaves)
     assert len(taken) >= 4, "one layer at 32×32 and one at 64×64, there and back"
-    assert (found[0] - wanted[0]).norm() < 1e-5 * wanted[0].norm()
-    for a, b in zip(found[1:], wanted[1:], strict=True):
+    assert (found[0] - expected[0]).norm() < 1e-5 * expected[0].norm()
+    for a, b in zip(found[1:], expected[1:], strict=True):
         assert (a - b).norm() < 1e-3 * b.norm()

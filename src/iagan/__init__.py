@@ -12,15 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iagan import errors, measure, operators
     from iagan.errors import IaganError
-    from iagan.generators import (
-        Crop,
-        Generator,
-        LatentLaw,
-        Metadata,
-        available_priors,
-        load_prior,
-        save_prior,
-    )
     from iagan.images import load_image, save_image
     from iagan.observation import (
         Observation,
@@ -28,6 +19,15 @@ if TYPE_CHECKING:
         load_observation,
         observe,
         save_observation,
+    )
+    from iagan.priors import (
+        Crop,
+        Generator,
+        LatentLaw,
+        Metadata,
+        available_priors,
+        load_prior,
+        save_prior,
     )
     from iagan.reconstruction import (
         METHODS,
@@ -40,26 +40,26 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Crop": "images",
-    "Generator": "generators",
+    "Generator": "priors",
     "IaganError": "errors",
-    "LatentLaw": "generators",
+    "LatentLaw": "priors",
     "METHODS": "reconstruction",
-    "Metadata": "generators",
+    "Metadata": "priors",
     "Observation": "observation",
     "Reconstruction": "reconstruction",
     "Settings": "reconstruction",
-    "available_priors": "generators",
+    "available_priors": "priors",
     "back_project": "reconstruction",
     "estimate_noise_std": "observation",
     "load_image": "images",
     "load_observation": "observation",
-    "load_prior": "generators",
+    "load_prior": "priors",
     "observe": "observation",
     "reconstruct": "reconstruction",
     "reconstruct_all": "reconstruction",
     "save_image": "images",
     "save_observation": "observation",
-    "save_prior": "generators",
+    "save_prior": "priors",
 }
 """Each public name and the module that defines it."""
 

@@ -10,7 +10,7 @@
     │   └── OutputError             a place that cannot be written
     └── MissingDependencyError  an optional package or backbone is not installed
 
-A message is one line: who speaks, what was wanted, what was got, what to do. The library raises
+A message is one line: who speaks, what was expected, what was got, what to do. The library raises
 these; the command line alone turns them into that line and exit code 2.
 """
 

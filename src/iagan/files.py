@@ -60,7 +60,7 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """
     target = Path(path)
     if suffix and target.suffix.lower() != suffix:
-        raise OutputError(f"A file named {suffix} was wanted; got {target}. Name it *{suffix}.")
+        raise OutputError(f"A file named {suffix} was expected; got {target}. Name it *{suffix}.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
@@ -104,7 +104,7 @@ def only_process(folder: Path) -> Iterator[None]:
 def _refusal(target: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
     if target.parent.is_file():
-        reason = f"{target.parent} is a file, and a folder was wanted"
+        reason = f"{target.parent} is a file, and a folder was expected"
     return OutputError(f"Cannot write {target}: {reason}. Name a place that can be written.")
 
 

@@ -73,7 +73,7 @@ def save_image(image: Image, path: str | os.PathLike[str]) -> None:
         raise OutputError(f"Images are saved as .png; got {target}. Name it {target.stem}.png.")
     if image.shape[0] != 1 or image.shape[1] not in (1, 3):
         raise SettingError(
-            f"save_image wants one image (1, 1 or 3, h, w); got {tuple(image.shape)}. "
+            f"save_image expects one image (1, 1 or 3, h, w); got {tuple(image.shape)}. "
             "Save a batch image by image."
         )
     if bool(image.isnan().any()):
@@ -93,7 +93,7 @@ def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tenso
     mask = _mask_from_array(source) if is_array else _mask_from_image(source)
     if mask.shape != size:
         raise ImageFileError(
-            f"{source}: a mask of {size[1]}×{size[0]} pixels was wanted; got "
+            f"{source}: a mask of {size[1]}×{size[0]} pixels was expected; got "
             f"{'×'.join(map(str, reversed(mask.shape)))}. Make it for the prior's size."
         )
     return torch.from_numpy(mask)
@@ -118,7 +118,7 @@ def crop_square(
     left, top, side = box if box is not None else default_square(photo, crop)
     if side < 1 or left < 0 or top < 0 or left + side > width or top + side > height:
         raise SettingError(
-            f"A square LEFT,TOP,SIDE inside the image of {width}×{height} pixels was wanted; got "
+            f"A square LEFT,TOP,SIDE inside the image of {width}×{height} pixels was expected; got "
             f"{left},{top},{side}. Choose a smaller one."
         )
     square = photo[..., top : top + side, left : left + side]
@@ -175,11 +175,11 @@ def decode_rgb(source: IO[bytes] | Path, name: str) -> Pillow.Image:
     return _to_rgb(picture)
 
 
-def _decode(path: Path, wanted: str) -> Pillow.Image:
-    return _open(path, str(path), wanted)
+def _decode(path: Path, expected: str) -> Pillow.Image:
+    return _open(path, str(path), expected)
 
 
-def _open(source: IO[bytes] | Path, name: str, wanted: str) -> Pillow.Image:
+def _open(source: IO[bytes] | Path, name: str, expected: str) -> Pillow.Image:
     """A decoded picture, refused in words. Pillow's own limit only warns; ours refuses."""
     try:
         with warnings.catch_warnings():
@@ -198,7 +198,7 @@ def _open(source: IO[bytes] | Path, name: str, wanted: str) -> Pillow.Image:
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageFileError(
-            f"{name} is not {wanted} that can be read: {reason}. Convert or replace it."
+            f"{name} is not {expected} that can be read: {reason}. Convert or replace it."
         ) from error
 
 
@@ -241,16 +241,20 @@ def _mask_from_image(path: Path) -> np.ndarray:
 
 
 def _mask_from_array(path: Path) -> np.ndarray:
-    wanted = "a .npy of booleans or of 0 and 1, two-dimensional"
+    expected = "a .npy of booleans or of 0 and 1, two-dimensional"
     try:
         # A memory map: a header that claims terabytes takes none.
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise ImageFileError(f"{path}: there is no such file. Check the path.") from None
     except (OSError, ValueError, EOFError) as error:
-        raise ImageFileError(f"{path}: {wanted} was wanted; got {error}. Save it again.") from error
+        raise ImageFileError(
+            f"{path}: {expected} was expected; got {error}. Save it again."
+        ) from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "biuf":
-        raise ImageFileError(f"{path}: {wanted} was wanted; got something else. Save it again.")
+        raise ImageFileError(f"{path}: {expected} was expected; got something else. Save it again.")
     if not np.isin(values, (0, 1)).all():
-        raise ImageFileError(f"{path}: {wanted} was wanted; got other values. Compare it first.")
+        raise ImageFileError(
+            f"{path}: {expected} was expected; got other values. Compare it first."
+        )
     return values.astype(bool)

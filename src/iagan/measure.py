@@ -62,7 +62,7 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     _check(image, truth)
     if min(image.shape[-2:]) < SSIM_WINDOW:
         raise ShapeError(
-            f"SSIM wants images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
+            f"SSIM expects images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
             f"{image.shape[-2]}×{image.shape[-1]}. Measure the PSNR alone."
         )
     found = structural_similarity_index_measure(
@@ -109,7 +109,7 @@ def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     network = _network(net)
     if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < LPIPS_SIDE:
         raise ShapeError(
-            f"LPIPS wants grey or RGB images of at least {LPIPS_SIDE}×{LPIPS_SIDE} pixels; got "
+            f"LPIPS expects grey or RGB images of at least {LPIPS_SIDE}×{LPIPS_SIDE} pixels; got "
             f"{tuple(image.shape)}. Measure PSNR and SSIM alone."
         )
     network.to(image.device)
@@ -136,7 +136,7 @@ def load_lpips(net: str) -> None:
 def _network(net: str) -> torch.nn.Module:
     if net not in BACKBONES:
         raise SettingError(
-            f"lpips wants net {', '.join(BACKBONES)}; got {net!r}. Name one of them."
+            f"lpips expects net {', '.join(BACKBONES)}; got {net!r}. Name one of them."
         )
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
@@ -151,11 +151,11 @@ def _network(net: str) -> torch.nn.Module:
         file = folder / BACKBONES[net]
         if file.exists():
             raise MissingDependencyError(
-                f"LPIPS ({net}) wants torchvision's backbone in {file}; that file is broken. "
+                f"LPIPS ({net}) expects torchvision's backbone in {file}; that file is broken. "
                 "Delete it, and run once with a network or put a whole one there."
             ) from error
         raise MissingDependencyError(
-            f"LPIPS ({net}) wants the backbone {BACKBONES[net]}, and it cannot be downloaded: put "
+            f"LPIPS ({net}) expects the backbone {BACKBONES[net]}, and it cannot be downloaded: put "
             f"that file of torchvision's into {folder}, or run once with a network."
         ) from error
 
@@ -166,7 +166,7 @@ def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] 
 
     _check(image, truth)
     if not data_range > 0:
-        raise SettingError(f"PSNR wants a data_range above 0; got {data_range}.")
+        raise SettingError(f"PSNR expects a data_range above 0; got {data_range}.")
     reduction: Any = "elementwise_mean" if dim is None else "none"
     return peak_signal_noise_ratio(
         image.double(), truth.double(), data_range=float(data_range), dim=dim, reduction=reduction

@@ -56,12 +56,12 @@ class Observation:
         self.operator._check_measurement(self.y)
         if not (math.isfinite(self.noise_std) and self.noise_std >= 0):
             raise SettingError(
-                f"Observation wants noise_std finite and at least 0; got {self.noise_std}."
+                f"Observation expects noise_std finite and at least 0; got {self.noise_std}."
             )
         wrong = int((~torch.isfinite(self.y)).sum())
         if wrong:
             raise SettingError(
-                f"Observation wants finite measurements; got NaN or Inf in {wrong} of "
+                f"Observation expects finite measurements; got NaN or Inf in {wrong} of "
                 f"{self.y.numel()}. Leave those out with a mask, or measure again."
             )
 
@@ -102,14 +102,14 @@ def observe(
     low, high = float(image.min()), float(image.max())
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise SettingError(
-            f"observe wants an image in [0, 1]; got values from {low:.3g} to {high:.3g}. Rescale "
+            f"observe expects an image in [0, 1]; got values from {low:.3g} to {high:.3g}. Rescale "
             "it: the noise's σ and all scores are in that scale."
         )
     y = operator(image)
     if noise_std > 0:
         if rng is None:
             raise SettingError(
-                "observe wants rng, a torch.Generator, for the noise; got none. "
+                "observe expects rng, a torch.Generator, for the noise; got none. "
                 "Pass torch.Generator().manual_seed(0)."
             )
         y = y + noise_std * torch.stack([_unit_noise(one, rng) for one in y])
@@ -132,7 +132,7 @@ def estimate_noise_std(y: Image) -> PerImage:
     batch, channels, height, width = y.shape
     if min(height, width) < 3:
         raise ShapeError(
-            f"estimate_noise_std wants pictures of 3×3 pixels at least; got {width}×{height}. "
+            f"estimate_noise_std expects pictures of 3×3 pixels at least; got {width}×{height}. "
             "Say how strong the noise is instead."
         )
     kernel = torch.tensor(_LAPLACIANS, dtype=y.dtype, device=y.device)[None, None]

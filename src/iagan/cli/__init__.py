@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except IaganError as error:
         print(f"iagan {args.command}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # as in `| head -1`: the reader has what it wanted
+    except BrokenPipeError:  # as in `| head -1`: the reader has what it expected
         _close_output()
         return 1
     except OSError as error:

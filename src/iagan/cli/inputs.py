@@ -12,8 +12,8 @@ from iagan.cli import options, scores
 from iagan.errors import ImageFileError, ObservationFileError, SettingError
 
 if TYPE_CHECKING:
-    from iagan.generators import Generator
     from iagan.observation import Observation
+    from iagan.priors import Generator
     from iagan.show import Panel
     from iagan.types import Image
 
@@ -109,7 +109,7 @@ def _noise_std(y: Image, path: Path, args: argparse.Namespace) -> float:
         return options.noise_std(args)
     if args.operator not in SHOW_THEIR_NOISE:
         raise SettingError(
-            f"--noise auto wants pictures of --operator {' or '.join(SHOW_THEIR_NOISE)}; got "
+            f"--noise auto expects pictures of --operator {' or '.join(SHOW_THEIR_NOISE)}; got "
             f"{args.operator}, whose detail looks like noise. Give the noise's std, /255."
         )
     found = float(estimate_noise_std(y))
@@ -128,7 +128,7 @@ def _fit(photo: Image, path: Path, args: argparse.Namespace, size: tuple[int, ..
     if side != height:
         if args.operator != "bicubic":
             raise ImageFileError(
-                f"--operator {args.operator} with prior {args.prior} wants an image of "
+                f"--operator {args.operator} with prior {args.prior} expects an image of "
                 f"{width}×{height}; {path} is {photo.shape[-1]}×{photo.shape[-2]}. "
                 f"Cut that square out with --crop LEFT,TOP,{height}."
             )

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line an image; carry on past a bad one."""
-    from iagan.generators import load_prior
     from iagan.images import load_image
+    from iagan.priors import load_prior
 
     load_image(args.truth)  # refused before all others, and once
     generator = load_prior(args.prior) if args.prior else None

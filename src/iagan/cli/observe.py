@@ -24,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from iagan.files import check_writable
-    from iagan.generators import load_prior
     from iagan.images import crop_square, default_square, load_image
     from iagan.observation import observe, save_observation
+    from iagan.priors import load_prior
 
     check_writable(args.output, ".npz")
     generator = load_prior(args.prior)

@@ -9,8 +9,8 @@ from iagan.cli.progress import DownloadBar
 from iagan.errors import SettingError
 
 if TYPE_CHECKING:
-    from iagan.generators import Generator
     from iagan.operators import LinearOperator
+    from iagan.priors import Generator
 
 METHODS = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
 AUTO = "auto"
@@ -130,7 +130,7 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
 
 def load_generator(args: argparse.Namespace) -> Generator:
     """The prior on the device that was asked for."""
-    from iagan.generators import load_prior
+    from iagan.priors import load_prior
 
     device = pick_device(args.device)
     with DownloadBar(args.prior) as bar:
@@ -139,28 +139,28 @@ def load_generator(args: argparse.Namespace) -> Generator:
     if not args.compile:
         return generator
     if device == "cpu":
-        raise SettingError("--compile wants a GPU; got a CPU, which gains nothing. Leave it out.")
+        raise SettingError("--compile expects a GPU; got a CPU, which gains nothing. Leave it out.")
     return generator.compiled()
 
 
 def in_precision(generator: Generator, precision: str) -> Generator:
-    """The prior as `--precision` wants it: "float32", "bfloat16", or "mixed", CSGM alone in it."""
+    """The prior as `--precision` expects it: "float32", "bfloat16", or "mixed", CSGM alone in it."""
     if precision == "float32":
         return generator
     return generator.in_bfloat16(adapted=precision == "bfloat16")
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(expected: str) -> str:
     """`--device`, made sure of; "auto" is a CUDA GPU where there is one."""
     import torch
 
     cuda = torch.cuda.is_available()
-    if wanted == "auto":
+    if expected == "auto":
         return "cuda" if cuda else "cpu"
     present = {"cpu": True, "cuda": cuda, "mps": torch.backends.mps.is_available()}
-    if not present[wanted]:
-        raise SettingError(f"--device {wanted} is not there on this machine; use --device cpu.")
-    return wanted
+    if not present[expected]:
+        raise SettingError(f"--device {expected} is not there on this machine; use --device cpu.")
+    return expected
 
 
 def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> LinearOperator:
@@ -197,7 +197,7 @@ def _noise(text: str) -> float | str:
 def noise_std(args: argparse.Namespace) -> float:
     """`--noise`, /255 on the command line, in the [0, 1] scale of images."""
     if not 0 <= args.noise < float("inf"):
-        raise SettingError(f"--noise wants a standard deviation of at least 0; got {args.noise}.")
+        raise SettingError(f"--noise expects a standard deviation of at least 0; got {args.noise}.")
     return float(args.noise) / 255
 
 
@@ -205,7 +205,7 @@ def _need(args: argparse.Namespace, option: str):  # type: ignore[no-untyped-def
     value = getattr(args, option)
     if value is None:
         others = " (or --mask FILE)" if args.operator in ("fourier", "inpaint") else ""
-        raise SettingError(f"--operator {args.operator} wants --{option}{others}; got none.")
+        raise SettingError(f"--operator {args.operator} expects --{option}{others}; got none.")
     return value
 
 
@@ -216,7 +216,7 @@ def integers(text: str, names: str) -> tuple[int, ...]:
     except ValueError:
         values = ()
     if len(values) != names.count(",") + 1:
-        raise argparse.ArgumentTypeError(f"wants {names} in whole pixels, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expects {names} in whole pixels, got {text!r}")
     return values
 
 
@@ -230,5 +230,5 @@ def _rectangle(text: str) -> tuple[int, ...]:
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"wants a whole number from 0 to 2^63 - 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expects a whole number from 0 to 2^63 - 1, got {text!r}")
     return int(text)

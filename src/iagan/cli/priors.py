@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """One line a prior."""
-    from iagan.generators import available_priors
+    from iagan.priors import available_priors
 
     for prior in available_priors():
         print(json.dumps(dc.asdict(prior)) if args.json else prior.in_words())

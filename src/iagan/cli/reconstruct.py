@@ -14,8 +14,8 @@ from iagan.cli.progress import ProgressBar
 from iagan.errors import IaganError, SettingError
 
 if TYPE_CHECKING:
-    from iagan.generators import Generator
     from iagan.observation import Observation
+    from iagan.priors import Generator
     from iagan.reconstruction import Reconstruction
     from iagan.types import Image
 
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dc.dataclass(frozen=True)
 class Job:
-    """One input: what is wanted of it and where it goes, and the methods that are to run."""
+    """One input: what is expected of it and where it goes, and the methods that are to run."""
 
     path: Path
     source: inputs.Source
@@ -145,7 +145,7 @@ class Session:
                 f"{len(self.methods)} methods. Name a folder instead."
             )
         if output.suffix and not names_a_file and not output.is_dir():
-            raise SettingError(f"-o wants a .png file or a folder; got {output}.")
+            raise SettingError(f"-o expects a .png file or a folder; got {output}.")
         self.single = names_a_file
         check_writable(output if names_a_file else output / "x.png")
         if self.args.figure:

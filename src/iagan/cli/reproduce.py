@@ -12,7 +12,7 @@ from iagan.errors import ImageFileError, MissingDependencyError, SettingError
 
 if TYPE_CHECKING:
     from iagan.experiments.run import Plan
-    from iagan.generators import Generator
+    from iagan.priors import Generator
 
 TABLES = (
     *("table1", "table1-compact", "table2", "table3", "table4"),
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.steps_scale <= 1:
         raise SettingError(
-            f"--steps-scale wants a share in (0, 1]; got {args.steps_scale}. Take 0.25 for a look."
+            f"--steps-scale expects a share in (0, 1]; got {args.steps_scale}. Take 0.25 for a look."
         )
     work = None if set(args.tables) == {THEORY} else _prepare(args)
     folder = Path(args.output)
@@ -116,15 +116,15 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
 
     if args.count is not None and args.count < 1:
         raise SettingError(
-            f"-n wants at least one image; got {args.count}. Leave it out for all of them."
+            f"-n expects at least one image; got {args.count}. Leave it out for all of them."
         )
     if not args.images:
-        raise SettingError("--images is missing: photographs are wanted. Name a folder of them.")
+        raise SettingError("--images is missing: photographs are expected. Name a folder of them.")
     good, skipped = readable(find_images([Path(name) for name in args.images]), args.count)
     if not good:
         reason = next(iter(skipped.values()), "there is none")
         raise ImageFileError(
-            f"--images wants photographs in {', '.join(args.images)}; got none that can be read "
+            f"--images expects photographs in {', '.join(args.images)}; got none that can be read "
             f"({reason}). Name a folder with PNG or JPEG files."
         )
     plan = Plan(
@@ -156,7 +156,7 @@ def _check_lpips(plan: Plan) -> None:
 
 
 def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]) -> list[str]:
-    """Tell of images that are not as wanted, one by one, and return what the table says of them."""
+    """Tell of images that are not as expected, one by one, and return what the table says of them."""
     notes = []
     for why in skipped.values():
         _tell(f"skipped: {why}")
@@ -235,7 +235,7 @@ def _software() -> dict[str, object]:
 def _sha256(prior: str) -> str | None:
     import hashlib
 
-    from iagan.generators import PRIORS
+    from iagan.priors import PRIORS
 
     if prior in PRIORS:
         return PRIORS[prior].sha256

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from iagan.errors import MissingDependencyError, ShapeError
 
 if TYPE_CHECKING:
-    from iagan.generators import Generator
+    from iagan.priors import Generator
     from iagan.types import Image
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from iagan.cli import options
 
 if TYPE_CHECKING:
-    from iagan.generators import Metadata
     from iagan.images import Crop
+    from iagan.priors import Metadata
     from iagan.train import Progress, TrainSettings
 
 NUMBERS = {
@@ -131,7 +131,7 @@ def _settings(args: argparse.Namespace, recipe: TrainSettings) -> TrainSettings:
 
 def _metadata(args: argparse.Namespace) -> Metadata:
     """What was said on this command line, else when the run that goes on was started."""
-    from iagan.generators import Metadata, load_prior
+    from iagan.priors import Metadata, load_prior
 
     before = Metadata(source="iagan train")
     if args.resume and Path(args.output).exists():

@@ -9,8 +9,8 @@ import torch
 
 from iagan.experiments.paper import Setting
 from iagan.experiments.run import Plan, simulate, truth_of
-from iagan.generators import Generator
 from iagan.observation import Observation
+from iagan.priors import Generator
 from iagan.reconstruction import reconstruct
 from iagan.reconstruction.csgm import row_steps
 

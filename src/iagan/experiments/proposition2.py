@@ -57,11 +57,11 @@ class Proposition2:
     def __post_init__(self) -> None:
         if len(self.widths) < 3 or sorted(set(self.widths)) != list(self.widths):
             raise SettingError(
-                f"Proposition2 wants three or more increasing widths; got {self.widths}."
+                f"Proposition2 expects three or more increasing widths; got {self.widths}."
             )
         if self.trials < 2 or self.steps < 1 or self.distance <= 0 or self.widths[0] < 1:
             raise SettingError(
-                "Proposition2 wants at least two trials, one step, widths and a distance above 0; "
+                "Proposition2 expects at least two trials, one step, widths and a distance above 0; "
                 f"got {self}."
             )
 

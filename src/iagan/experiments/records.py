@@ -109,6 +109,8 @@ def _object(text: bytes, place: str, advice: str, keys: tuple[str, ...] = ()) ->
     except ValueError:
         found = None
     if not isinstance(found, dict) or not set(keys) <= found.keys():
-        wanted = f" with {', '.join(keys)}" if keys else ""
-        raise FileError(f"{place}: a JSON object{wanted} was wanted; got {text[:40]!r}. {advice}")
+        expected = f" with {', '.join(keys)}" if keys else ""
+        raise FileError(
+            f"{place}: a JSON object{expected} was expected; got {text[:40]!r}. {advice}"
+        )
     return found

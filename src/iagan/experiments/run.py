@@ -17,10 +17,10 @@ from iagan.errors import FileError, SettingError
 from iagan.experiments.paper import EXPERIMENTS, Setting
 from iagan.experiments.records import RunFolder
 from iagan.experiments.table import LEAST_MSE
-from iagan.generators import Generator
 from iagan.images import crop_square, load_image, save_image
 from iagan.observation import Observation, observe
 from iagan.operators import LinearOperator
+from iagan.priors import Generator
 from iagan.reconstruction import Reconstruction, reconstruct_all
 from iagan.reconstruction.presets import EFFORTS
 from iagan.reconstruction.result import Settings
@@ -71,10 +71,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 0 < self.steps_scale <= 1:
-            raise SettingError(f"--steps-scale wants a share in (0, 1]; got {self.steps_scale}.")
+            raise SettingError(f"--steps-scale expects a share in (0, 1]; got {self.steps_scale}.")
         if self.restarts < 1:
             raise SettingError(
-                f"--restarts wants at least one start of z; got {self.restarts}. Take 1."
+                f"--restarts expects at least one start of z; got {self.restarts}. Take 1."
             )
         own = [EXPERIMENTS[name] for name in self.experiments]
         keys = [setting.key for each in own for setting in each.settings]
@@ -87,7 +87,7 @@ class Plan:
         twice = [str(path) for path in self.images if stems[path.stem] > 1]
         if twice:
             raise SettingError(
-                f"Images wanted names that differ before their suffix; got {', '.join(twice[:2])} "
+                f"Images expected names that differ before their suffix; got {', '.join(twice[:2])} "
                 f"({len(twice)} such in all). Rename them."
             )
 
@@ -102,12 +102,12 @@ class Plan:
         """Experiment, setting and methods, in the paper's order."""
         for name in self.experiments:
             experiment = EXPERIMENTS[name]
-            wanted = tuple(
+            expected = tuple(
                 m for m in experiment.methods if m in (self.methods or experiment.methods)
             )
             for setting in experiment.settings:
-                if wanted and (self.settings is None or setting.key in self.settings):
-                    yield name, setting, wanted
+                if expected and (self.settings is None or setting.key in self.settings):
+                    yield name, setting, expected
 
     def waiting(
         self, setting: Setting, methods: Iterable[str], records: list[dict[str, Any]]

@@ -136,7 +136,7 @@ class LinearOperator(abc.ABC):
         self._check_measurement(y)
         if len(x) != len(y):
             raise ShapeError(
-                f"{type(self).__name__}.misfit wants a measurement of every image; got {len(x)} "
+                f"{type(self).__name__}.misfit expects a measurement of every image; got {len(x)} "
                 f"images and {len(y)} measurements."
             )
         return self._misfit(x, y)
@@ -189,10 +189,10 @@ class LinearOperator(abc.ABC):
     def _check(
         self, tensor: Tensor, shape: tuple[int, ...], what: str, complex_valued: bool
     ) -> None:
-        wanted = f"(batch, {', '.join(map(str, shape))})"
+        expected = f"(batch, {', '.join(map(str, shape))})"
         if tuple(tensor.shape[1:]) != shape or tensor.ndim != len(shape) + 1:
             raise ShapeError(
-                f"{type(self).__name__} {what} {wanted}; got {tuple(tensor.shape)}. "
+                f"{type(self).__name__} {what} {expected}; got {tuple(tensor.shape)}. "
                 "Resize or crop first, or build the operator for this size."
             )
         if tensor.is_complex() != complex_valued or not (
@@ -200,6 +200,6 @@ class LinearOperator(abc.ABC):
         ):
             kind = "complex" if complex_valued else "real floating-point"
             raise ShapeError(
-                f"{type(self).__name__} {what} {wanted} in a {kind} dtype; got {tensor.dtype}. "
+                f"{type(self).__name__} {what} {expected} in a {kind} dtype; got {tensor.dtype}. "
                 "Convert the tensor first."
             )

@@ -95,7 +95,7 @@ class UniformBlur(_Blur):
         _check_border("UniformBlur", self.border)
         if size % 2 == 0 or size > min(self.image_shape[1:]):
             raise SettingError(
-                "UniformBlur wants an odd size of at most the image's shorter side, "
+                "UniformBlur expects an odd size of at most the image's shorter side, "
                 f"{min(self.image_shape[1:])}; got {size}."
             )
 
@@ -131,15 +131,15 @@ class FFTBlur(LinearOperator):
         kernel = self.kernel
         if not isinstance(kernel, Tensor) or kernel.ndim != 2 or not kernel.is_floating_point():
             raise SettingError(
-                "FFTBlur wants its kernel as a real floating-point tensor (height, width)."
+                "FFTBlur expects its kernel as a real floating-point tensor (height, width)."
             )
         if any(k > side for k, side in zip(kernel.shape, self.image_shape[1:], strict=True)):
             raise SettingError(
-                f"FFTBlur wants a kernel no larger than the image {self.image_shape[1:]}; "
+                f"FFTBlur expects a kernel no larger than the image {self.image_shape[1:]}; "
                 f"got {tuple(kernel.shape)}. Crop the kernel."
             )
         if not bool(kernel.isfinite().all()) or not bool(kernel.any()):
-            raise SettingError("FFTBlur wants a kernel of finite numbers that are not all zero.")
+            raise SettingError("FFTBlur expects a kernel of finite numbers that are not all zero.")
         object.__setattr__(self, "kernel", kernel.detach().cpu().double().clone())
 
     @property
@@ -208,4 +208,4 @@ def blur_matrix(taps: Taps, side: int, border: Border) -> Tensor:
 
 def _check_border(who: str, border: str) -> None:
     if border not in get_args(Border):
-        raise SettingError(f"{who} wants border 'mirror' or 'circular'; got {border!r}.")
+        raise SettingError(f"{who} expects border 'mirror' or 'circular'; got {border!r}.")

@@ -21,7 +21,7 @@ def whole(who: str, name: str, value: Any, low: int, high: int | None = None) ->
         number = None
     if number is None or number < low or (high is not None and number > high):
         span = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise SettingError(f"{who} wants {name} as an integer {span}; got {value!r}.")
+        raise SettingError(f"{who} expects {name} as an integer {span}; got {value!r}.")
     return number
 
 
@@ -29,7 +29,7 @@ def image_shape_for(who: str, shape: Any) -> tuple[int, int, int]:
     """`shape` as `(channels, height, width)`."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise SettingError(
-            f"{who} wants image_shape as three positive integers (channels, height, width); "
+            f"{who} expects image_shape as three positive integers (channels, height, width); "
             f"got {shape!r}."
         )
     channels, height, width = (whole(who, "each side of image_shape", side, 1) for side in shape)
@@ -39,11 +39,11 @@ def image_shape_for(who: str, shape: Any) -> tuple[int, int, int]:
 def count_at(who: str, ratio: float, total: int, what: str) -> int:
     """round(ratio · total), for a ratio in (0, 1] that keeps at least one."""
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise SettingError(f"{who} wants a ratio in (0, 1]; got {ratio!r}.")
+        raise SettingError(f"{who} expects a ratio in (0, 1]; got {ratio!r}.")
     count = round(ratio * total)
     if count < 1:
         raise SettingError(
-            f"{who} wants a ratio that keeps one of the {total} {what} or more; "
+            f"{who} expects a ratio that keeps one of the {total} {what} or more; "
             f"got {ratio!r}. Take a larger ratio."
         )
     return count
@@ -54,15 +54,15 @@ def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise SettingError(
-            f"{who} wants its mask as a torch.bool tensor; got {got}. Compare it: mask > 0."
+            f"{who} expects its mask as a torch.bool tensor; got {got}. Compare it: mask > 0."
         )
     if mask.shape != image_shape[1:]:
         raise ShapeError(
-            f"{who} wants a mask of the image's (height, width) = {image_shape[1:]}; "
+            f"{who} expects a mask of the image's (height, width) = {image_shape[1:]}; "
             f"got {tuple(mask.shape)}. Make the mask for this size."
         )
     if not bool(mask.any()):
-        raise SettingError(f"{who} wants a mask that keeps something; got one that is all False.")
+        raise SettingError(f"{who} expects a mask that keeps something; got one that is all False.")
     return mask.detach().cpu().clone().contiguous()
 
 
@@ -70,14 +70,14 @@ def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
     """A one-dimensional kernel as finite floats, not longer than the image's `side`, not zero."""
     values = taps.tolist() if hasattr(taps, "tolist") else taps
     if not isinstance(values, Iterable) or isinstance(values, str):
-        raise SettingError(f"{who} wants {name} as a list of numbers; got {type(taps).__name__}.")
+        raise SettingError(f"{who} expects {name} as a list of numbers; got {type(taps).__name__}.")
     listed = tuple(values)
     good = all(isinstance(t, int | float) and not isinstance(t, bool) for t in listed)
     if not good or not all(math.isfinite(t) for t in listed) or not any(listed):
-        raise SettingError(f"{who} wants {name} as finite numbers that are not all zero.")
+        raise SettingError(f"{who} expects {name} as finite numbers that are not all zero.")
     if len(listed) > side:
         raise SettingError(
-            f"{who} wants {name} no longer than the image's {side} pixels; got {len(listed)}. "
+            f"{who} expects {name} no longer than the image's {side} pixels; got {len(listed)}. "
             "Take a smaller kernel or a larger image."
         )
     return tuple(float(t) for t in listed)

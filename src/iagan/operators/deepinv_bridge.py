@@ -28,7 +28,7 @@ def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> Linea
     deepinv = _deepinv()
     if not isinstance(physics, deepinv.physics.LinearPhysics):
         raise SettingError(
-            f"from_physics wants a deepinv LinearPhysics; got {type(physics).__name__}."
+            f"from_physics expects a deepinv LinearPhysics; got {type(physics).__name__}."
         )
     return PhysicsOperator(image_shape, copy.deepcopy(physics).requires_grad_(False))
 
@@ -128,12 +128,12 @@ class PhysicsOperator(LinearOperator):
             y = self.physics.A(x)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise SettingError(
-                f"from_physics wants a physics that measures images {self.image_shape}; it raised: "
+                f"from_physics expects a physics that measures images {self.image_shape}; it raised: "
                 f"{(str(error) or type(error).__name__).splitlines()[0]}"
             ) from error
         if not isinstance(y, Tensor) or y.ndim < 2 or y.shape[0] != 1:
             raise SettingError(
-                "from_physics wants a physics that gives one tensor (batch, ...); got "
+                "from_physics expects a physics that gives one tensor (batch, ...); got "
                 f"{tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__}."
             )
         return y

@@ -47,15 +47,15 @@ def _tensor(entry: dict[str, Any]) -> Tensor:
     bits, floats = entry.get("bits"), entry.get("float64")
     if not _is_shape(shape) or len(entry) != 2 or not isinstance(bits or floats, str):
         raise SettingError(
-            "A tensor in an operator's spec wants two sides of at most "
+            "A tensor in an operator's spec expects two sides of at most "
             f"{MAX_SIDE} as 'shape' and base64 text as 'bits' or 'float64'."
         )
     raw = np.frombuffer(base64.b64decode(bits or floats or "", validate=True), dtype=np.uint8)
     count = math.prod(shape)
-    wanted = math.ceil(count / 8) if bits else 8 * count
-    if raw.size != wanted:
+    expected = math.ceil(count / 8) if bits else 8 * count
+    if raw.size != expected:
         raise SettingError(
-            f"A tensor of shape {tuple(shape)} in an operator's spec wants {wanted} bytes of data; "
+            f"A tensor of shape {tuple(shape)} in an operator's spec expects {expected} bytes of data; "
             f"got {raw.size}."
         )
     array = np.unpackbits(raw, count=count).astype(bool) if bits else raw.view("<f8").astype("f8")

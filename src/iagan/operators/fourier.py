@@ -52,7 +52,7 @@ class SubsampledFourier(LinearOperator):
         height, width = mask.shape
         if not mask[0, 0] and mask[height // 2, width // 2]:
             raise SettingError(
-                "SubsampledFourier wants DC at mask[0, 0]; got one that keeps the centre and not "
+                "SubsampledFourier expects DC at mask[0, 0]; got one that keeps the centre and not "
                 "that corner. Apply torch.fft.ifftshift to it."
             )
 

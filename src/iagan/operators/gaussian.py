@@ -120,11 +120,11 @@ class Gaussian(LinearOperator):
         object.__setattr__(self, "seed", whole("Gaussian", "seed", self.seed, 0, 2**63 - 1))
         if self.m > self.n:
             raise SettingError(
-                f"Gaussian wants m of at most n = {self.n}, the numbers in an image; got {self.m}."
+                f"Gaussian expects m of at most n = {self.n}, the numbers in an image; got {self.m}."
             )
         if self.m * self.n > MAX_ENTRIES:
             raise SettingError(
-                f"Gaussian wants at most {MAX_ENTRIES} entries in its matrix; got {self.m} × "
+                f"Gaussian expects at most {MAX_ENTRIES} entries in its matrix; got {self.m} × "
                 f"{self.n}. Take fewer measurements or smaller images."
             )
 

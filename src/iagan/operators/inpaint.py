@@ -58,7 +58,7 @@ class Inpaint(LinearOperator):
         width, height = whole("Inpaint", "width", width, 1), whole("Inpaint", "height", height, 1)
         if left + width > sides[1] or top + height > sides[0]:
             raise SettingError(
-                f"Inpaint wants a box inside the image of {sides[1]}×{sides[0]} pixels; got one of "
+                f"Inpaint expects a box inside the image of {sides[1]}×{sides[0]} pixels; got one of "
                 f"{width}×{height} at left {left}, top {top}."
             )
         mask = torch.ones(sides, dtype=torch.bool, device="cpu")

@@ -44,17 +44,17 @@ def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
     kind = OPERATORS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise SettingError(
-            f"An operator's spec wants 'operator', one of {', '.join(OPERATORS)}; got {name!r:.80}."
+            f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got {name!r:.80}."
         )
-    wanted = {field.name for field in dc.fields(kind)}
+    expected = {field.name for field in dc.fields(kind)}
     given = set(spec) - {"operator"}
-    if given != wanted:
+    if given != expected:
         raise SettingError(
-            f"The spec of operator '{name}' wants exactly {', '.join(sorted(wanted))}; "
+            f"The spec of operator '{name}' expects exactly {', '.join(sorted(expected))}; "
             f"got {', '.join(sorted(map(str, given)))[:200] or 'none'}."
         )
     try:
-        fields = {key: decode(spec[key]) for key in wanted}
+        fields = {key: decode(spec[key]) for key in expected}
         _check_sides(fields["image_shape"])
         return kind(**fields)
     except (IaganError, TypeError, ValueError, OverflowError, RecursionError) as error:

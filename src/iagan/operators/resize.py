@@ -44,7 +44,7 @@ class BicubicDownsample(Separable):
         _, height, width = self.image_shape
         if height % scale or width % scale:
             raise SettingError(
-                f"BicubicDownsample wants a scale that divides height and width; got {scale} for "
+                f"BicubicDownsample expects a scale that divides height and width; got {scale} for "
                 f"{height}×{width}. Crop the image to a multiple of {scale}."
             )
 

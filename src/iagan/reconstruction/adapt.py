@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from iagan.generators import Generator
+from iagan.priors import Generator
 from iagan.reconstruction.optimize import Rules
 from iagan.reconstruction.rows import Rows, together
 from iagan.reconstruction.task import Estimate, Task, minimize_in_batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from iagan.generators import Generator, LatentLaw, SkipNet
+from iagan.priors import Generator, LatentLaw, SkipNet
 from iagan.reconstruction.adapt import THETA, synthesize_each, weights_of
 from iagan.reconstruction.optimize import Rules
 from iagan.reconstruction.rows import Rows

@@ -47,7 +47,7 @@ class BatchedLbfgs:
 
     @torch.no_grad()
     def step(self, rows: Rows, gradients: Rows, value: Tensor, factor: float = 1.0) -> None:
-        """Change `rows` in place to where each wants to be evaluated next.
+        """Change `rows` in place to where each expects to be evaluated next.
 
         `value` is `(batch,)`: the objective where the rows are, with its `gradients`. There is no
         rate that `factor` could change.

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from iagan.errors import SettingError
-from iagan.generators import Generator, load_prior
 from iagan.observation import Observation
+from iagan.priors import Generator, load_prior
 from iagan.reconstruction import project
 from iagan.reconstruction.adapt import adapt
 from iagan.reconstruction.csgm import csgm
@@ -105,7 +105,7 @@ def reconstruct_all(
     - `on_progress`: called after every evaluation with a `Progress`.
     """
     if batch_size is not None and batch_size < 1:
-        raise SettingError(f"reconstruct wants batch_size of at least 1; got {batch_size}.")
+        raise SettingError(f"reconstruct expects batch_size of at least 1; got {batch_size}.")
     names = [_known(method or default_method(observation)) for method in methods]
     generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
     given = {"csgm_steps": csgm_steps, "steps": steps, "restarts": restarts}

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import dataclasses as dc
 
-from iagan.generators import Generator
 from iagan.operators import BicubicDownsample, LinearOperator
 from iagan.operators.separable import Separable
+from iagan.priors import Generator
 from iagan.reconstruction.result import Settings
 
 NEED_NO_PRIOR = frozenset({"naive", "pinv", "dip"})

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from iagan.errors import SettingError, ShapeError
-from iagan.generators import Generator
 from iagan.observation import Observation
+from iagan.priors import Generator
 from iagan.reconstruction.presets import EFFORTS, NEED_NO_PRIOR
 from iagan.reconstruction.result import Settings
 from iagan.reconstruction.task import Task
@@ -61,7 +61,7 @@ def _fitting_prior(generator: Generator | None, observation: Observation, method
         )
     if generator.image_shape != observation.operator.image_shape:
         raise ShapeError(
-            f"{method} wants a prior of the observed image's shape "
+            f"{method} expects a prior of the observed image's shape "
             f"{observation.operator.image_shape}; got one of {generator.image_shape}. "
             "Build the operator for the prior's size, or take another prior."
         )
@@ -80,7 +80,7 @@ def _settings(paper: Settings, given: dict[str, int | None]) -> Settings:
         least = 1 if name == "restarts" else 0
         if value is not None and (not isinstance(value, int) or value < least):
             raise SettingError(
-                f"reconstruct wants {name} as an integer of at least {least}; got {value}."
+                f"reconstruct expects {name} as an integer of at least {least}; got {value}."
             )
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return dc.replace(paper, **chosen)
@@ -90,8 +90,8 @@ def _seed(seed: int | Sequence[int], count: int) -> int | tuple[int, ...]:
     seeds = (seed,) if isinstance(seed, int) else tuple(int(each) for each in seed)
     if not isinstance(seed, int) and len(seeds) != count:
         raise SettingError(
-            f"reconstruct wants one seed or {count}, one an image; got {len(seeds)}."
+            f"reconstruct expects one seed or {count}, one an image; got {len(seeds)}."
         )
     if min(seeds) < 0:
-        raise SettingError(f"reconstruct wants seeds of at least 0; got {seed}.")
+        raise SettingError(f"reconstruct expects seeds of at least 0; got {seed}.")
     return seed if isinstance(seed, int) else seeds

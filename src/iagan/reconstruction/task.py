@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from iagan.errors import SettingError
-from iagan.generators import Generator
-from iagan.generators.recompute import is_recomputing, recomputing
-from iagan.generators.run import as_it_is_written
-from iagan.generators.winograd import quick_convolutions
 from iagan.observation import Observation
 from iagan.operators.base import squared_norms
+from iagan.priors import Generator
+from iagan.priors.networks.recompute import is_recomputing, recomputing
+from iagan.priors.networks.winograd import quick_convolutions
+from iagan.priors.run import as_it_is_written
 from iagan.reconstruction.allocator import memory_kept
 from iagan.reconstruction.memory import is_out_of_memory, rows_that_fit
 from iagan.reconstruction.optimize import (
@@ -250,7 +250,7 @@ def _save_memory(size: int, phase: str, thrift: ExitStack) -> int:
         return size // 2
     if is_recomputing():
         raise SettingError(
-            f"{phase} wants memory for one image at least; there is less. Take a smaller prior or "
+            f"{phase} expects memory for one image at least; there is less. Take a smaller prior or "
             "another device."
         )
     logger.warning(f"{phase}: out of memory with one row; going on with its layers computed twice.")

@@ -24,7 +24,7 @@ _News: TypeAlias = "SimpleQueue[tuple[int, int, Tensor | None]]"
 
 
 class _StoppedError(Exception):
-    """Another part failed, or the caller wants no more."""
+    """Another part failed, or the caller expects no more."""
 
 
 def minimize_on_threads(
@@ -117,6 +117,6 @@ def _results(parts: list[Future[Minimum]]) -> list[Minimum]:
 
 
 def _with_z_alone(found: Minimum) -> Minimum:
-    """Weights of all rows would take much memory, and nobody wants them."""
+    """Weights of all rows would take much memory, and nobody expects them."""
     kept = {name: value for name, value in found.variables.items() if name == "z"}
     return dc.replace(found, variables=kept)

@@ -41,7 +41,7 @@ def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str], note: 
     **Raises:** `SettingError` for no panel; `OutputError` when the file cannot be written.
     """
     if not rows or not all(rows):
-        raise SettingError("figure wants at least one panel in every row; got none.")
+        raise SettingError("figure expects at least one panel in every row; got none.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
-from iagan.generators.base import Generator, Metadata
 from iagan.images import Crop
+from iagan.priors.generator import Generator, Metadata
 from iagan.train.data import Pixels
 from iagan.types import Image
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iagan.generators.base import Generator, Metadata
-from iagan.generators.began import Began
+from iagan.priors.generator import Generator, Metadata
+from iagan.priors.networks.began import Began
 from iagan.train.autoencoder import autoencoder_step
 from iagan.train.base import TrainingRun
 from iagan.train.began import Window, began_step, convergence_measure, remember

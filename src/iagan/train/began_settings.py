@@ -6,7 +6,7 @@ import dataclasses as dc
 from typing import ClassVar, Literal
 
 from iagan.errors import SettingError
-from iagan.generators.base import LatentLaw, Law
+from iagan.priors.generator import LatentLaw, Law
 from iagan.train.base import Rule, TrainSettings
 
 EncoderKind = Literal["began", "light"]

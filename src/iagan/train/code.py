@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from iagan.generators.began import Began
-from iagan.generators.tapered import Tapered, TaperedEncoder
+from iagan.priors.networks.began import Began
+from iagan.priors.networks.tapered import Tapered, TaperedEncoder
 from iagan.train.data import Pixels
 from iagan.train.networks import GaussianEncoder
 from iagan.types import Latent

@@ -81,7 +81,7 @@ def load_images(
     if len(kept) < 2:
         first = f", first: {skipped[0]}" if skipped else ""
         raise SettingError(
-            f"Training wants at least two images in {source}; got {len(kept)} ({len(skipped)} "
+            f"Training expects at least two images in {source}; got {len(kept)} ({len(skipped)} "
             f"unreadable{first}). Name a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
         )
     return TrainImages(torch.from_numpy(np.stack(kept)), digest.hexdigest(), tuple(skipped))
@@ -158,7 +158,7 @@ def _members(source: Path) -> Iterator[Member]:
         else:
             what = "something else" if source.exists() else "nothing there"
             raise ImageFileError(
-                f"Training wants a folder, .tar or .zip of images; {source} is {what}. "
+                f"Training expects a folder, .tar or .zip of images; {source} is {what}. "
                 "Check the path."
             )
     except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:

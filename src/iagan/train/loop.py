@@ -13,8 +13,8 @@ import torch
 
 from iagan.errors import SettingError
 from iagan.files import only_process
-from iagan.generators.base import Metadata
-from iagan.generators.store import save_prior
+from iagan.priors.generator import Metadata
+from iagan.priors.weights.native import save_prior
 from iagan.train.base import Progress, TrainingRun, TrainSettings
 from iagan.train.cache import cached_images
 from iagan.train.checkpoint import load_checkpoint, save_checkpoint
@@ -68,7 +68,7 @@ def train(
     """
     if checkpoint_every < 1:
         raise SettingError(
-            f"train wants checkpoint_every of 1 or more steps; got {checkpoint_every}. "
+            f"train expects checkpoint_every of 1 or more steps; got {checkpoint_every}. "
             "Choose another interval."
         )
     prior = Path(output)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from iagan.files import write_atomically
-from iagan.generators.base import Generator
 from iagan.images import save_image
+from iagan.priors.generator import Generator
 from iagan.train.base import TrainingRun
 from iagan.train.data import stream
 from iagan.types import Image

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
-from iagan.generators.base import Generator, LatentLaw, Metadata
-from iagan.generators.registry import load_prior
-from iagan.generators.tapered import Tapered, TaperedEncoder
 from iagan.operators import LinearOperator
+from iagan.priors.generator import Generator, LatentLaw, Metadata
+from iagan.priors.networks.tapered import Tapered, TaperedEncoder
+from iagan.priors.weights.catalog import load_prior
 from iagan.train.autoencoder import autoencoder_rate
 from iagan.train.base import TrainingRun
 from iagan.train.code import (

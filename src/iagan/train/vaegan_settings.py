@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 from typing import ClassVar
 
-from iagan.generators.tapered import CHANNELS, ENCODER_CHANNELS, side_of
+from iagan.priors.networks.tapered import CHANNELS, ENCODER_CHANNELS, side_of
 from iagan.train.base import Rule, TrainSettings
 
 

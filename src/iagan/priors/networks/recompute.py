@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from iagan.generators.switch import switched_on
+from iagan.priors.switch import switched_on
 
 _RECOMPUTE = ContextVar("iagan_recompute", default=False)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from iagan.errors import SettingError
-from iagan.generators.switch import switched_on
+from iagan.priors.switch import switched_on
 
 Run: TypeAlias = Callable[[nn.Module, Mapping[str, Tensor], Tensor], Tensor]
 """`(network, weights, z) → x`, as the network gives it."""
@@ -68,7 +68,7 @@ def compiled(run: Run) -> Run:
             found: Tensor = quick(module, theta, z)
         except TorchDynamoException as error:
             raise SettingError(
-                "A compiled prior wants what torch.compile needs here (a C++ compiler; for a GPU, "
+                "A compiled prior expects what torch.compile needs here (a C++ compiler; for a GPU, "
                 f"Triton); got: {str(error).strip().splitlines()[0]}. Go on without compiling."
             ) from error
         return found

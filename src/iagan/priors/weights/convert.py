@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from iagan.errors import CheckpointError, IaganError
-from iagan.generators.base import Generator, LatentLaw, Metadata
-from iagan.generators.began import Began
-from iagan.generators.pggan import Pggan
-from iagan.generators.reading import Tensors
-from iagan.generators.tapered import Tapered
 from iagan.images import Crop
+from iagan.priors.generator import Generator, LatentLaw, Metadata
+from iagan.priors.networks.began import Began
+from iagan.priors.networks.pggan import Pggan
+from iagan.priors.networks.tapered import Tapered
+from iagan.priors.weights.readers import Tensors
 
 NETWORKS: dict[str, type[nn.Module]] = {"began": Began, "pggan": Pggan, "tapered": Tapered}
 """By the word for the architecture in metadata."""
@@ -82,7 +82,7 @@ class _Match:
 def convert(raw: Tensors, layouts: Collection[Layout], path: Path) -> Generator:
     """The generator in a published checkpoint, in whichever of `layouts` it is written.
 
-    **Raises:** `CheckpointError` saying which keys or shapes the closest layout wants.
+    **Raises:** `CheckpointError` saying which keys or shapes the closest layout expects.
     """
     best = max((_match(layout, raw) for layout in layouts), key=lambda match: match.closeness)
     if best.closeness == 0:
@@ -179,33 +179,33 @@ def assemble(
         ) from error
     if network.settings != settings:
         raise CheckpointError(
-            f"{path} wants all settings of {kind.__name__}, {network.settings}; got {settings}. "
+            f"{path} expects all settings of {kind.__name__}, {network.settings}; got {settings}. "
             "Write it again with iagan.save_prior."
         )
-    wanted = {name: tuple(value.shape) for name, value in network.named_parameters()}
-    missing = [theirs.get(name, name) for name in wanted if name not in tensors]
-    surplus = [theirs.get(name, name) for name in tensors if name not in wanted]
+    expected = {name: tuple(value.shape) for name, value in network.named_parameters()}
+    missing = [theirs.get(name, name) for name in expected if name not in tensors]
+    surplus = [theirs.get(name, name) for name in tensors if name not in expected]
     if missing or surplus:
         raise CheckpointError(
             f"{path} does not hold the weights of {kind.__name__} with {settings}: missing "
             f"{_listed(missing)}; unexpected {_listed(surplus)}. Fetch the file again."
         )
     for name, value in tensors.items():
-        _check_weights(theirs.get(name, name), value, wanted[name], path)
+        _check_weights(theirs.get(name, name), value, expected[name], path)
     weights = {name: value.float().contiguous() for name, value in tensors.items()}
     network.load_state_dict(weights, assign=True)
     return network
 
 
-def _check_weights(key: str, value: Tensor, wanted: tuple[int, ...], path: Path) -> None:
-    if tuple(value.shape) != wanted:
+def _check_weights(key: str, value: Tensor, expected: tuple[int, ...], path: Path) -> None:
+    if tuple(value.shape) != expected:
         raise CheckpointError(
-            f"{path}: {key} wants shape {wanted} beside the other weights; got "
+            f"{path}: {key} expects shape {expected} beside the other weights; got "
             f"{tuple(value.shape)} (axes in our order). Check that the file is the published one."
         )
     if value.layout != torch.strided or not value.is_floating_point():
         raise CheckpointError(
-            f"{path}: {key} wants dense floating-point weights; got {value.dtype}."
+            f"{path}: {key} expects dense floating-point weights; got {value.dtype}."
         )
     if not bool(torch.isfinite(value).all()):
         raise CheckpointError(f"{path}: {key} holds NaN or Inf. Fetch or train the weights again.")

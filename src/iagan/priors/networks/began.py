@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iagan.generators.enlarge import enlarge_and_convolve
-from iagan.generators.recompute import block
-from iagan.generators.settings import check_choice, check_count
-from iagan.generators.winograd import convolve
+from iagan.priors.networks.enlarge import enlarge_and_convolve
+from iagan.priors.networks.recompute import block
+from iagan.priors.networks.settings import check_choice, check_count
+from iagan.priors.networks.winograd import convolve
 from iagan.types import Image, Latent
 
 _OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {

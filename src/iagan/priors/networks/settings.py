@@ -8,11 +8,11 @@ from iagan.errors import SettingError
 def check_count(who: str, name: str, value: object, limit: int) -> None:
     """Refuse what is not an integer from 1 to `limit`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
-        raise SettingError(f"{who} wants {name} as an integer from 1 to {limit}; got {value!r}.")
+        raise SettingError(f"{who} expects {name} as an integer from 1 to {limit}; got {value!r}.")
 
 
 def check_choice(who: str, name: str, value: object, choices: tuple[object, ...]) -> None:
     """Refuse what is not one of `choices`, of the same type."""
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         listed = ", ".join(map(repr, choices))
-        raise SettingError(f"{who} wants {name} as one of {listed}; got {value!r}.")
+        raise SettingError(f"{who} expects {name} as one of {listed}; got {value!r}.")

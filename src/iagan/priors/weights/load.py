@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iagan.generators.base import Generator
-from iagan.generators.layouts import convert
-from iagan.generators.layouts_began import BEGAN_LAYOUTS
-from iagan.generators.layouts_pggan import PGGAN_LAYOUTS
-from iagan.generators.reading import is_safetensors, read_tensors
-from iagan.generators.store import load_stored
+from iagan.priors.generator import Generator
+from iagan.priors.weights.began import BEGAN_LAYOUTS
+from iagan.priors.weights.convert import convert
+from iagan.priors.weights.native import load_stored
+from iagan.priors.weights.pggan import PGGAN_LAYOUTS
+from iagan.priors.weights.readers import is_safetensors, read_tensors
 
 LAYOUTS = (*BEGAN_LAYOUTS, *PGGAN_LAYOUTS)
 

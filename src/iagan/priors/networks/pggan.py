@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
-from iagan.generators.enlarge import enlarge_and_convolve
-from iagan.generators.recompute import block
-from iagan.generators.settings import check_choice, check_count
-from iagan.generators.winograd import convolve
+from iagan.priors.networks.enlarge import enlarge_and_convolve
+from iagan.priors.networks.recompute import block
+from iagan.priors.networks.settings import check_choice, check_count
+from iagan.priors.networks.winograd import convolve
 from iagan.types import Image, Latent
 
 CELEBA_HQ = (512,) * 8 + (256,) * 2 + (128,) * 2 + (64,) * 2 + (32,) * 2 + (16,) * 2
@@ -54,7 +54,7 @@ class Pggan(nn.Module):
         check_choice("Pggan", "pixel_bias", pixel_bias, (False, True))
         if len(channels) not in range(2, 19, 2):
             raise SettingError(
-                "Pggan wants two blocks a resolution, 2 to 18 in all; got "
+                "Pggan expects two blocks a resolution, 2 to 18 in all; got "
                 f"{len(channels)} channels."
             )
         for count in channels:

@@ -41,19 +41,19 @@ class Facts:
         """What of `path` is not as known, in words; empty when all of it is."""
         length = path.stat().st_size
         if self.bytes and length != self.bytes:
-            return f"{self.bytes} bytes were wanted; got {length}"
+            return f"{self.bytes} bytes were expected; got {length}"
         checks = (
             ("SHA-256", self.sha256, hashlib.sha256()),
             ("git blob", self.git_blob, hashlib.sha1(f"blob {length}\0".encode())),
         )
-        for name, wanted, digest in checks:
-            if not wanted:
+        for name, expected, digest in checks:
+            if not expected:
                 continue
             with path.open("rb") as stream:
                 while block := stream.read(CHUNK):
                     digest.update(block)
-            if not digest.hexdigest().startswith(wanted):
-                return f"{name} {wanted[:16]} was wanted; got {digest.hexdigest()[:16]}"
+            if not digest.hexdigest().startswith(expected):
+                return f"{name} {expected[:16]} was expected; got {digest.hexdigest()[:16]}"
         return ""
 
 
@@ -67,7 +67,7 @@ def download(
     """Fetch `address` to `target`, which appears only when whole and found right.
 
     Until then the bytes are in `target` + ".part", from whose end a second call goes on, if the
-    server can. A file that is not what was wanted is deleted.
+    server can. A file that is not what was expected is deleted.
 
     **Arguments:**
     - `facts`: what the file must be.

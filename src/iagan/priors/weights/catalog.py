@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Literal
 
 from iagan.errors import FileError, SettingError
-from iagan.generators.base import Generator
-from iagan.generators.checkpoints import load_checkpoint
-from iagan.generators.download import ByteCallback, Facts, download
+from iagan.priors.generator import Generator
+from iagan.priors.weights.download import ByteCallback, Facts, download
+from iagan.priors.weights.load import load_checkpoint
 
 Place = Literal["in the package", "fetched", "to fetch", "to fetch by hand"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from iagan.errors import CheckpointError
-from iagan.generators.unpickle import Network, PickledArray, read_pickle
+from iagan.priors.weights.nvidia_pickle import Network, PickledArray, read_pickle
 
 Tensors = dict[str, Tensor]
 
@@ -43,7 +43,7 @@ def read_tensors(path: Path) -> Tensors:
     """
     head = _head(path)
     if not head:
-        raise CheckpointError(f"{path} is empty; a checkpoint was wanted. Fetch the file again.")
+        raise CheckpointError(f"{path} is empty; a checkpoint was expected. Fetch the file again.")
     if path.is_file() and _TENSORFLOW.search(path.name):
         raise CheckpointError(
             f"{path} is a TensorFlow checkpoint, which only TensorFlow can read. There, save its "
@@ -58,7 +58,7 @@ def read_tensors(path: Path) -> Tensors:
     if head.startswith(b"\x80"):
         return _read_nvidia(path)
     raise CheckpointError(
-        f"{path} is no checkpoint: wanted a torch file, a safetensors file of iagan, NVIDIA's "
+        f"{path} is no checkpoint: expected a torch file, a safetensors file of iagan, NVIDIA's "
         f"pickle or an .npz of TensorFlow variables; it begins with {head[:8]!r}."
     )
 
@@ -105,12 +105,12 @@ def _read_torch(path: Path) -> Tensors:
         content = content["avgG"]
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path} holds a {type(content).__name__}; wanted a state dict of named tensors."
+            f"{path} holds a {type(content).__name__}; expected a state dict of named tensors."
         )
     for name, value in content.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path} wants named tensors, or a dict with 'avgG' (pytorch_GAN_zoo); its entry "
+                f"{path} expects named tensors, or a dict with 'avgG' (pytorch_GAN_zoo); its entry "
                 f"{name!r} is a {type(value).__name__}. Save the generator's state_dict() alone."
             )
     return {str(name): value for name, value in content.items()}
@@ -140,7 +140,7 @@ def _read_nvidia(path: Path) -> Tensors:
     networks = content if isinstance(content, (tuple, list)) else ()
     if len(networks) != 3 or not all(isinstance(network, Network) for network in networks):
         raise CheckpointError(
-            f"{path} is a pickle; wanted NVIDIA's (G, D, Gs), three tfutil.Network; got a "
+            f"{path} is a pickle; expected NVIDIA's (G, D, Gs), three tfutil.Network; got a "
             f"{type(content).__name__}. Save other weights with torch.save(state_dict) or as .npz."
         )
     with _in_words(path, "pickle of NVIDIA's networks"):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from iagan.errors import SettingError, ShapeError
-from iagan.generators.run import (
+from iagan.images import Crop
+from iagan.priors.run import (
     Run,
     compiled,
     is_as_written,
@@ -22,7 +23,6 @@ from iagan.generators.run import (
     with_weights,
     with_weights_each,
 )
-from iagan.images import Crop
 from iagan.types import Image, Latent
 
 _of_thread = threading.local()
@@ -44,7 +44,7 @@ class LatentLaw:
 
     def __post_init__(self) -> None:
         if self.law not in get_args(Law):
-            raise SettingError(f"LatentLaw wants law 'uniform' or 'normal'; got {self.law!r}.")
+            raise SettingError(f"LatentLaw expects law 'uniform' or 'normal'; got {self.law!r}.")
         object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
@@ -108,18 +108,18 @@ class Generator:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise SettingError(
-                f"Generator wants a torch.nn.Module; got {type(module).__name__}. "
+                f"Generator expects a torch.nn.Module; got {type(module).__name__}. "
                 "Load a checkpoint with iagan.load_prior(path) instead."
             )
         if not isinstance(latent, LatentLaw):
             raise SettingError(
-                "Generator wants its latent law as iagan.LatentLaw('normal', (512,)); "
+                "Generator expects its latent law as iagan.LatentLaw('normal', (512,)); "
                 f"got {latent!r}."
             )
         low, high = value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise SettingError(
-                f"Generator wants value_range (low, high), low < high; got {value_range}."
+                f"Generator expects value_range (low, high), low < high; got {value_range}."
             )
         self.module = _frozen(module)
         self.encoder = None if encoder is None else _frozen(encoder)
@@ -193,7 +193,7 @@ class Generator:
                 quick(torch.zeros(1, *self.latent.shape).to(weight))
         except RuntimeError as error:
             raise SettingError(
-                "in_bfloat16 wants a network that computes in the precision of its latents; it "
+                "in_bfloat16 expects a network that computes in the precision of its latents; it "
                 f"raised: {str(error).splitlines()[0]} Go on in full precision."
             ) from error
         return quick
@@ -230,13 +230,13 @@ class Generator:
             x = self.module(z)
         except RuntimeError as error:
             raise ShapeError(
-                f"Generator wants a module that takes latents {tuple(z.shape)}; it raised: "
+                f"Generator expects a module that takes latents {tuple(z.shape)}; it raised: "
                 f"{str(error).splitlines()[0]} Give the latent shape that it was trained with."
             ) from error
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] != 1:
             got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(
-                f"Generator wants a module that gives images (batch, channels, h, w); got {got}. "
+                f"Generator expects a module that gives images (batch, channels, h, w); got {got}. "
                 "Wrap it in one that returns the image alone."
             )
         return (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
-from iagan.generators.enlarge import enlarge_and_convolve
-from iagan.generators.recompute import block
-from iagan.generators.settings import check_count
+from iagan.priors.networks.enlarge import enlarge_and_convolve
+from iagan.priors.networks.recompute import block
+from iagan.priors.networks.settings import check_count
 from iagan.types import Image, Latent
 
 SIDE = 4
@@ -148,7 +148,7 @@ def side_of(channels: Sequence[int]) -> int:
 def _check_channels(who: str, channels: object) -> None:
     if not isinstance(channels, list | tuple) or not 1 <= len(channels) <= 9:
         raise SettingError(
-            f"{who} wants channels as one to nine integers, one a resolution; got {channels!r}."
+            f"{who} expects channels as one to nine integers, one a resolution; got {channels!r}."
         )
     for width in channels:
         check_count(who, "every entry of channels", width, 4096)

@@ -1,4 +1,4 @@
-"""The layouts in which PGGAN generators are published; all are `iagan.generators.pggan.Pggan`."""
+"""The layouts in which PGGAN generators are published; all are `iagan.priors.networks.pggan.Pggan`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iagan.generators.layouts import Layout
-from iagan.generators.reading import Tensors
+from iagan.priors.weights.convert import Layout
+from iagan.priors.weights.readers import Tensors
 
 _CC_BY_NC = "CC BY-NC 4.0 (the published weights)"
 _RESOLUTIONS = 9

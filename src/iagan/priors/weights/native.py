@@ -14,11 +14,11 @@ from safetensors.torch import save
 
 from iagan.errors import CheckpointError, IaganError, SettingError
 from iagan.files import write_atomically
-from iagan.generators.base import Generator, LatentLaw, Metadata
-from iagan.generators.layouts import NETWORKS, assemble
-from iagan.generators.reading import Tensors
-from iagan.generators.tapered import TaperedEncoder
 from iagan.images import Crop
+from iagan.priors.generator import Generator, LatentLaw, Metadata
+from iagan.priors.networks.tapered import TaperedEncoder
+from iagan.priors.weights.convert import NETWORKS, assemble
+from iagan.priors.weights.readers import Tensors
 
 FORMAT = "iagan-prior"
 VERSION = "1"
@@ -81,14 +81,14 @@ def load_stored(path: Path) -> Generator:
     header, tensors = _read(path)
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         raise CheckpointError(
-            f"{path} wants the metadata format {FORMAT!r} and version {VERSION!r}; got "
+            f"{path} expects the metadata format {FORMAT!r} and version {VERSION!r}; got "
             f"{header.get('format')!r} and {header.get('version')!r}. Load the original checkpoint "
             "and write it with iagan.save_prior."
         )
     texts = {key: _text(header, key, path) for key in _TEXTS}
     if texts["architecture"] not in NETWORKS:
         raise CheckpointError(
-            f"{path} wants architecture {' or '.join(NETWORKS)}; got {texts['architecture']!r}."
+            f"{path} expects architecture {' or '.join(NETWORKS)}; got {texts['architecture']!r}."
         )
     settings, latent, crop = (
         _parsed(header, key, dict, path) for key in ("settings", "latent", "crop")
@@ -165,6 +165,6 @@ def _parsed(header: Mapping[str, str], key: str, kind: type, path: Path) -> Any:
     if isinstance(value, kind) or (key == "crop" and value is None):
         return value
     raise CheckpointError(
-        f"{path} wants a JSON {'object' if kind is dict else 'list'} as its metadata's {key!r}; "
+        f"{path} expects a JSON {'object' if kind is dict else 'list'} as its metadata's {key!r}; "
         f"got {text[:80]!r}. Write it again with iagan.save_prior."
     )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from iagan.errors import ShapeError
-from iagan.generators.settings import check_choice, check_count
+from iagan.priors.networks.settings import check_choice, check_count
 from iagan.types import Image
 
 
@@ -70,7 +70,7 @@ class SkipNet(nn.Module):
         """The image in [0, 1] that the weights make of the fixed input u."""
         if min(u.shape[-2:]) <= 2 ** len(self.down):
             raise ShapeError(
-                f"SkipNet with {len(self.down)} scales wants sides above {2 ** len(self.down)}; "
+                f"SkipNet with {len(self.down)} scales expects sides above {2 ** len(self.down)}; "
                 f"got {tuple(u.shape[-2:])}. Enlarge the image or use fewer scales."
             )
         x, branches = u, []

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from iagan.generators.switch import switched_on
+from iagan.priors.switch import switched_on
 
 TILE, WINDOW = 4, 6
 """Side of a tile of outputs, and of the inputs that it depends on."""

@@ -1,4 +1,4 @@
-"""The layouts in which BEGAN generators are published; all are `iagan.generators.began.Began`."""
+"""The layouts in which BEGAN generators are published; all are `iagan.priors.networks.began.Began`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from iagan.generators.layouts import CELEBA_CROP, Layout
-from iagan.generators.reading import Tensors
+from iagan.priors.weights.convert import CELEBA_CROP, Layout
+from iagan.priors.weights.readers import Tensors
 
 _NO_LICENCE = "none stated by its repository"
 

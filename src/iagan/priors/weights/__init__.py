@@ -1,0 +1,1 @@
+"""Files of weights: priors known by name, published layouts, our own format."""
