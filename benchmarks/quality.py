@@ -2,7 +2,7 @@
 
 Scores come first: every image, task and contestant is one record, written as soon as it is known,
 so that a run that was stopped goes on, and on a busy machine too. Then the time, interleaved, which
-expects the machine to itself: whole runs of ours by default, and of what takes minutes an image some
+needs the machine to itself: whole runs of ours by default, and of what takes minutes an image some
 steps, multiplied by their number.
 """
 

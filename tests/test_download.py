@@ -14,9 +14,10 @@ import torch
 
 from iagan import load_prior, save_prior
 from iagan.errors import CheckpointError, FileError, OutputError
-from iagan.priors import LatentLaw, Metadata, registry
+from iagan.priors import LatentLaw, Metadata
 from iagan.priors.generator import Generator
 from iagan.priors.networks.began import Began
+from iagan.priors.weights import catalog
 from iagan.priors.weights.download import Facts, download
 
 
@@ -77,14 +78,14 @@ def checkpoint(tmp_path_factory) -> bytes:
 
 
 @pytest.fixture
-def named(server, checkpoint, tmp_path, monkeypatch) -> registry.Prior:
+def named(server, checkpoint, tmp_path, monkeypatch) -> catalog.Prior:
     """A prior in the list, whose file the server has."""
-    prior = registry.Prior(
+    prior = catalog.Prior(
         "small", "began", 32, "small.safetensors", "https://example.org", "CC0",
         address=server.address, sha256=hashlib.sha256(checkpoint).hexdigest(),
         bytes=len(checkpoint),
     )  # fmt: skip
-    monkeypatch.setattr(registry, "PRIORS", {"small": prior})
+    monkeypatch.setattr(catalog, "PRIORS", {"small": prior})
     monkeypatch.setenv("IAGAN_HOME", str(tmp_path / "home"))
     return prior
 
@@ -138,7 +139,7 @@ def test_another_file_than_the_known_one_is_refused_and_deleted(named, server, t
 def test_without_a_known_hash_the_structure_decides(server, tmp_path, named, monkeypatch):
     unknown = dc.replace(named, sha256="", bytes=0)
     assert unknown.verified_by == "structure only"
-    monkeypatch.setattr(registry, "PRIORS", {"small": unknown})
+    monkeypatch.setattr(catalog, "PRIORS", {"small": unknown})
     server.data = b"<html>sign in first</html>"
     with pytest.raises(CheckpointError):
         load_prior("small")

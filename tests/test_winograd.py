@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from iagan.priors import Began, Pggan, winograd
+from iagan.priors import Began, Pggan
+from iagan.priors.networks import winograd
 from iagan.priors.networks.recompute import recomputing
 from iagan.priors.networks.winograd import convolve, quick_convolutions
 

@@ -155,8 +155,8 @@ def _network(net: str) -> torch.nn.Module:
                 "Delete it, and run once with a network or put a whole one there."
             ) from error
         raise MissingDependencyError(
-            f"LPIPS ({net}) expects the backbone {BACKBONES[net]}, and it cannot be downloaded: put "
-            f"that file of torchvision's into {folder}, or run once with a network."
+            f"LPIPS ({net}) expects the backbone {BACKBONES[net]}, and it cannot be downloaded: "
+            f"put that file of torchvision's into {folder}, or run once with a network."
         ) from error
 
 

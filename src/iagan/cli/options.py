@@ -144,7 +144,7 @@ def load_generator(args: argparse.Namespace) -> Generator:
 
 
 def in_precision(generator: Generator, precision: str) -> Generator:
-    """The prior as `--precision` expects it: "float32", "bfloat16", or "mixed", CSGM alone in it."""
+    """The prior in the asked precision: "float32", "bfloat16", or "mixed", CSGM alone in it."""
     if precision == "float32":
         return generator
     return generator.in_bfloat16(adapted=precision == "bfloat16")

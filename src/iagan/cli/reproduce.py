@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.steps_scale <= 1:
         raise SettingError(
-            f"--steps-scale expects a share in (0, 1]; got {args.steps_scale}. Take 0.25 for a look."
+            f"--steps-scale expects a share in (0, 1]; got {args.steps_scale}. Try 0.25."
         )
     work = None if set(args.tables) == {THEORY} else _prepare(args)
     folder = Path(args.output)
@@ -156,7 +156,7 @@ def _check_lpips(plan: Plan) -> None:
 
 
 def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]) -> list[str]:
-    """Tell of images that are not as expected, one by one, and return what the table says of them."""
+    """Tell of images that are not as expected, and return what the table says of them."""
     notes = []
     for why in skipped.values():
         _tell(f"skipped: {why}")

@@ -61,8 +61,8 @@ class Proposition2:
             )
         if self.trials < 2 or self.steps < 1 or self.distance <= 0 or self.widths[0] < 1:
             raise SettingError(
-                "Proposition2 expects at least two trials, one step, widths and a distance above 0; "
-                f"got {self}."
+                "Proposition2 expects at least two trials, one step, widths and a distance above "
+                f"0; got {self}."
             )
 
 

@@ -87,8 +87,8 @@ class Plan:
         twice = [str(path) for path in self.images if stems[path.stem] > 1]
         if twice:
             raise SettingError(
-                f"Images expected names that differ before their suffix; got {', '.join(twice[:2])} "
-                f"({len(twice)} such in all). Rename them."
+                f"Images are expected with names that differ before their suffix; got "
+                f"{', '.join(twice[:2])} ({len(twice)} such in all). Rename them."
             )
 
     def _unknown(self, what: str, given: Sequence[str] | None, known: list[str]) -> SettingError:

@@ -128,8 +128,8 @@ class PhysicsOperator(LinearOperator):
             y = self.physics.A(x)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise SettingError(
-                f"from_physics expects a physics that measures images {self.image_shape}; it raised: "
-                f"{(str(error) or type(error).__name__).splitlines()[0]}"
+                f"from_physics expects a physics that measures images {self.image_shape}; it "
+                f"raised: {(str(error) or type(error).__name__).splitlines()[0]}"
             ) from error
         if not isinstance(y, Tensor) or y.ndim < 2 or y.shape[0] != 1:
             raise SettingError(

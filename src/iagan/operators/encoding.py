@@ -55,8 +55,8 @@ def _tensor(entry: dict[str, Any]) -> Tensor:
     expected = math.ceil(count / 8) if bits else 8 * count
     if raw.size != expected:
         raise SettingError(
-            f"A tensor of shape {tuple(shape)} in an operator's spec expects {expected} bytes of data; "
-            f"got {raw.size}."
+            f"A tensor of shape {tuple(shape)} in an operator's spec expects {expected} bytes of "
+            f"data; got {raw.size}."
         )
     array = np.unpackbits(raw, count=count).astype(bool) if bits else raw.view("<f8").astype("f8")
     return torch.from_numpy(array.reshape(shape))

@@ -120,7 +120,7 @@ class Gaussian(LinearOperator):
         object.__setattr__(self, "seed", whole("Gaussian", "seed", self.seed, 0, 2**63 - 1))
         if self.m > self.n:
             raise SettingError(
-                f"Gaussian expects m of at most n = {self.n}, the numbers in an image; got {self.m}."
+                f"Gaussian expects m of at most n = {self.n}, an image's numbers; got {self.m}."
             )
         if self.m * self.n > MAX_ENTRIES:
             raise SettingError(

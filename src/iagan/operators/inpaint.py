@@ -58,8 +58,8 @@ class Inpaint(LinearOperator):
         width, height = whole("Inpaint", "width", width, 1), whole("Inpaint", "height", height, 1)
         if left + width > sides[1] or top + height > sides[0]:
             raise SettingError(
-                f"Inpaint expects a box inside the image of {sides[1]}×{sides[0]} pixels; got one of "
-                f"{width}×{height} at left {left}, top {top}."
+                f"Inpaint expects a box inside the image of {sides[1]}×{sides[0]} pixels; got one "
+                f"of {width}×{height} at left {left}, top {top}."
             )
         mask = torch.ones(sides, dtype=torch.bool, device="cpu")
         mask[top : top + height, left : left + width] = False

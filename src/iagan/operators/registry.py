@@ -44,7 +44,8 @@ def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
     kind = OPERATORS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise SettingError(
-            f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got {name!r:.80}."
+            f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got "
+            f"{name!r:.80}."
         )
     expected = {field.name for field in dc.fields(kind)}
     given = set(spec) - {"operator"}

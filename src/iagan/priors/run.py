@@ -68,8 +68,8 @@ def compiled(run: Run) -> Run:
             found: Tensor = quick(module, theta, z)
         except TorchDynamoException as error:
             raise SettingError(
-                "A compiled prior expects what torch.compile needs here (a C++ compiler; for a GPU, "
-                f"Triton); got: {str(error).strip().splitlines()[0]}. Go on without compiling."
+                "A compiled prior expects what torch.compile needs here (a C++ compiler; for a "
+                f"GPU, Triton); got: {str(error).strip().splitlines()[0]}. Go on without compiling."
             ) from error
         return found
 

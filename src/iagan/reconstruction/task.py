@@ -250,8 +250,8 @@ def _save_memory(size: int, phase: str, thrift: ExitStack) -> int:
         return size // 2
     if is_recomputing():
         raise SettingError(
-            f"{phase} expects memory for one image at least; there is less. Take a smaller prior or "
-            "another device."
+            f"{phase} expects memory for one image at least; there is less. Take a smaller prior "
+            "or another device."
         )
     logger.warning(f"{phase}: out of memory with one row; going on with its layers computed twice.")
     thrift.enter_context(recomputing())

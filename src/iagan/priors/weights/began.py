@@ -1,4 +1,4 @@
-"""The layouts in which BEGAN generators are published; all are `iagan.priors.networks.began.Began`."""
+"""The layouts in which BEGAN generators are published, for `iagan.priors.networks.began`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layouts in which PGGAN generators are published; all are `iagan.priors.networks.pggan.Pggan`."""
+"""The layouts in which PGGAN generators are published, for `iagan.priors.networks.pggan`."""
 
 from __future__ import annotations
 
