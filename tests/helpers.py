@@ -4,19 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jaxtyping
+import numpy as np
 import torch
 from torch import Tensor
 
 from iagan.operators import (
     BicubicDownsample,
+    Compose,
     FFTBlur,
     Gaussian,
     Identity,
     Inpaint,
     LinearOperator,
+    Matrix,
     SeparableBlur,
+    Stack,
     SubsampledFourier,
     UniformBlur,
+    from_functions,
+    register,
 )
 
 COLOUR = (3, 8, 6)
@@ -39,6 +45,56 @@ def kernel(height: int, width: int, seed: int) -> Tensor:
     return values / values.sum()
 
 
+def numbers(rows: int, columns: int, seed: int, rank: int | None = None) -> Tensor:
+    """A random matrix, of full rank unless said otherwise, in double precision."""
+    rng = torch.Generator().manual_seed(seed)
+    rank = rank or min(rows, columns)
+    left = torch.randn(rows, rank, generator=rng, dtype=torch.float64)
+    return left @ torch.randn(rank, columns, generator=rng, dtype=torch.float64) / columns**0.5
+
+
+def row_difference(x: Tensor) -> Tensor:
+    """x at a pixel less x above it, by PyTorch."""
+    return x[..., 1:, :] - x[..., :-1, :]
+
+
+def half_spectrum(x: Tensor) -> Tensor:
+    """Complex: the orthonormal DFT of each row, by PyTorch."""
+    return torch.fft.rfft(x, norm="ortho")
+
+
+def shifted_sum(x: Tensor) -> np.ndarray:
+    """x and its right neighbour, circular, added: outside of PyTorch."""
+    return x.numpy() + 0.5 * np.roll(x.numpy(), -1, axis=-1)
+
+
+def shifted_sum_adjoint(y: Tensor) -> np.ndarray:
+    return y.numpy() + 0.5 * np.roll(y.numpy(), 1, axis=-1)
+
+
+@register
+class ColumnMeans(LinearOperator):
+    """What a user writes: the mean of each column, with no solver."""
+
+    name = "test-column-means"
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return (self.image_shape[0], self.image_shape[2])
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x.mean(2)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        height = self.image_shape[1]
+        return y[:, :, None].expand(-1, -1, height, -1) / height
+
+
+BLUR = UniformBlur(PAIR, size=3)
+FOURIER = SubsampledFourier(PAIR, random_mask(PAIR, seed=7))
+MASK = Inpaint(PAIR, random_mask(PAIR, seed=8, share=0.3))
+SHIFTED = from_functions(PAIR, shifted_sum, shifted_sum_adjoint)
+
 OPERATORS: dict[str, LinearOperator] = {
     "bicubic x2": BicubicDownsample(COLOUR, scale=2),
     "bicubic x1": BicubicDownsample(PAIR, scale=1),
@@ -58,7 +114,30 @@ OPERATORS: dict[str, LinearOperator] = {
     "inpaint": Inpaint(COLOUR, random_mask(COLOUR, seed=6)),
     "inpaint a box": Inpaint.box(PAIR, 1, 2, 3, 4),
     "denoise": Identity(COLOUR),
+    "matrix, wide": Matrix((1, 4, 3), numbers(5, 12, seed=1)),
+    "matrix, tall": Matrix((1, 3, 2), numbers(9, 6, seed=2)),
+    "matrix, singular": Matrix((1, 3, 3), numbers(7, 9, seed=3, rank=4)),
+    "a user's class": ColumnMeans(COLOUR),
+    "blur, then downscaling": BicubicDownsample(PAIR, scale=2) @ BLUR,
+    "blur, then a mask": MASK @ SeparableBlur(PAIR, (0.1, 0.5, 0.3, 0.1), (0.2, 0.7, 0.1)),
+    "blur, then Fourier": FOURIER @ BLUR,
+    "singular blur, then another": BLUR @ UniformBlur(PAIR, size=3, border="circular"),
+    "three in a row": Compose((Gaussian((2, 4, 3), 9, seed=1), BicubicDownsample(PAIR, 2), BLUR)),
+    "sum": Identity(PAIR) + BLUR,
+    "difference": Identity(PAIR) - BLUR,
+    "sum of complex": FOURIER + 0.5 * (FOURIER @ BLUR),
+    "scaled": -2.5 * BicubicDownsample(COLOUR, scale=2),
+    "scaled Gaussian": Gaussian(COLOUR, 20, seed=4) / 4,
+    "scaled composition": 3 * (MASK @ BLUR),
+    "stack of two exposures": Stack((BLUR, MASK)),
+    "stack of real and complex": Stack((FOURIER, 0.5 * MASK)),
+    "stack of compositions": Stack((BicubicDownsample(PAIR, 2) @ BLUR, Stack((MASK,)))),
+    "functions, by autograd": from_functions(PAIR, row_difference),
+    "functions, complex by autograd": from_functions(PAIR, half_spectrum),
+    "functions, outside PyTorch": SHIFTED,
+    "functions, composed": BicubicDownsample(PAIR, 2) @ SHIFTED,
 }
+HAVE_NO_SPEC = tuple(name for name in OPERATORS if name.startswith("functions"))
 
 
 @contextmanager

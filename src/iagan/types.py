@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -16,3 +17,9 @@ Latent = Float[Tensor, "batch *latent"]
 
 PerImage = Float[Tensor, " batch"]
 """One real number for each image."""
+
+ImageLike = Image | np.ndarray
+"""An `Image`, or the same as a NumPy array."""
+
+MeasurementLike = Measurement | np.ndarray
+"""A `Measurement`, or the same as a NumPy array."""

@@ -5,32 +5,21 @@ from __future__ import annotations
 import abc
 import dataclasses as dc
 import math
+import numbers
 from functools import cached_property
+from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from iagan.errors import ShapeError
-from iagan.operators.checks import image_shape_for
+from iagan.operators.checks import as_tensor, image_shape_for
 from iagan.operators.encoding import encode
-from iagan.types import Image, Measurement, PerImage
+from iagan.operators.linalg import largest_singular_value, pseudoinverse, widen
+from iagan.types import Image, ImageLike, Measurement, MeasurementLike, PerImage
 
 Self = TypeVar("Self", bound="LinearOperator")
-
-RCOND = 1e-10
-"""Singular values at or below this fraction of the largest count as zero in A†, everywhere."""
-
-
-def wide(device: torch.device) -> torch.dtype:
-    """The widest real dtype of a device: float64, but float32 on Apple's GPU."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def truncated_inverse(values: Tensor, largest: float) -> Tensor:
-    """1/s where |s| exceeds `RCOND` of the largest singular value, else 0."""
-    kept = values.abs() > RCOND * largest
-    return torch.where(kept, 1 / torch.where(kept, values, 1), 0)
 
 
 def squared_norms(y: Measurement) -> PerImage:
@@ -43,11 +32,15 @@ def squared_norms(y: Measurement) -> PerImage:
 class LinearOperator(abc.ABC):
     r"""A linear map from images to measurements, $y = A x$.
 
-    A subclass is a frozen dataclass whose fields are its whole configuration. It implements
-    `_forward`, `_adjoint`, `solve_gram` and `measurement_shape`; the public methods check shapes
-    first. Device and dtype follow the input: what an operator derives from its fields (matrices,
-    SVDs) it caches on the CPU in float64, and per device and dtype as it is used. Caches are no
-    part of the value: a pickle holds the fields alone.
+    Operators compose: `A @ B` (first B), `A + B`, `A - B`, `2.0 * A`, `-A`. A deepinv physics may
+    stand for B.
+
+    A subclass implements `_forward`, `_adjoint` and `measurement_shape`; the public methods check
+    shapes, and take NumPy arrays, first. Its own options are fields of a frozen dataclass. Where it
+    knows a closed form it overrides `_pinv`, `solve_gram` and `singular_values`; all have defaults
+    by iteration. Device and dtype follow the input: what an operator derives from its fields
+    (matrices, SVDs) it caches on the CPU in float64, and per device and dtype as it is used. Caches
+    are no part of the value: a pickle holds the fields alone.
 
     **Arguments:**
     - `image_shape`: `(channels, height, width)` of the images that it measures.
@@ -75,9 +68,18 @@ class LinearOperator(abc.ABC):
     @abc.abstractmethod
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
-    @abc.abstractmethod
+    def _pinv(self, y: Tensor) -> Tensor:
+        """A† y by `least_squares` in double precision, to `_tolerance` and within 1000 steps."""
+        x = pseudoinverse(self._forward, self._adjoint, widen(y), self._tolerance)
+        return x.to(y.real.dtype)
+
     def solve_gram(self, y: Measurement) -> Measurement:
-        r"""$(A A^\top)^{+} y$: the one hook from which `pinv` is made."""
+        r"""$(A A^\top)^{+} y = (A^\top)^\dagger A^\dagger y$, by `least_squares`, for any y.
+
+        Conjugate gradients on $A A^\top$ itself would diverge for a y outside the range of A.
+        """
+        x = self._pinv(widen(y))
+        return pseudoinverse(self._adjoint, self._forward, x, self._tolerance).to(y.dtype)
 
     def singular_values(self) -> Tensor | None:
         """All singular values, largest first, float64; None where they are not cheap to know."""
@@ -100,31 +102,30 @@ class LinearOperator(abc.ABC):
         """Number of real measurements of one image (a complex one counts twice)."""
         return math.prod(self.measurement_shape) * (2 if self.complex_valued else 1)
 
-    def forward(self, x: Image) -> Measurement:
+    def forward(self, x: ImageLike) -> Measurement:
         """A x: `(batch, *image_shape)`, real → `(batch, *measurement_shape)`."""
-        self._check(x, self.image_shape, "measures images of shape", complex_valued=False)
-        return self._forward(x)
+        return self._forward(self._check_image(x))
 
     __call__ = forward
 
-    def adjoint(self, y: Measurement) -> Image:
+    def adjoint(self, y: MeasurementLike) -> Image:
         r"""Aᵀ y: `(batch, *measurement_shape)` → `(batch, *image_shape)`, real. Not the inverse.
 
         For a complex y it is the adjoint over the reals, $\operatorname{Re}(A^* y)$.
         """
-        self._check_measurement(y)
-        return self._adjoint(y)
+        return self._adjoint(self._check_measurement(y))
 
-    def pinv(self, y: Measurement) -> Image:
-        r"""A† y = Aᵀ (A Aᵀ)⁻¹ y, the least-squares image of smallest norm (eq. 10)."""
-        self._check_measurement(y)
-        return self._pinv(y)
+    def pinv(self, y: MeasurementLike) -> Image:
+        r"""A† y = Aᵀ (A Aᵀ)⁻¹ y, the least-squares image of smallest norm (eq. 10).
 
-    def _pinv(self, y: Tensor) -> Tensor:
-        """A subclass overrides it where a direct way loses fewer digits than the Gram matrix."""
-        return self._adjoint(self.solve_gram(y))
+        Singular values at or below `RCOND` of the largest count as zero. An operator without a
+        closed form (most compositions, sums and stacks) iterates in double precision, until
+        ‖Aᵀ(y − A x)‖ ≤ 1e-12 ‖Aᵀ y‖ and for at most 1000 steps: where A is so ill-conditioned that
+        these do not suffice, the smallest singular values are in effect left out.
+        """
+        return self._pinv(self._check_measurement(y))
 
-    def misfit(self, x: Image, y: Measurement) -> PerImage:
+    def misfit(self, x: ImageLike, y: MeasurementLike) -> PerImage:
         r"""$\|A x - y\|^2$ of every image, summed over its measurements: `(batch,)` (eq. 2).
 
         Its first derivative by x is $2 A^\top (A x - y)$; an operator need not know more of it, nor
@@ -132,8 +133,7 @@ class LinearOperator(abc.ABC):
 
         **Raises:** `ShapeError` also when there are not as many images as measurements.
         """
-        self._check(x, self.image_shape, "measures images of shape", complex_valued=False)
-        self._check_measurement(y)
+        x, y = self._check_image(x), self._check_measurement(y)
         if len(x) != len(y):
             raise ShapeError(
                 f"{type(self).__name__}.misfit expects a measurement of every image; got {len(x)} "
@@ -145,26 +145,70 @@ class LinearOperator(abc.ABC):
         """A subclass overrides it where A x − y and its adjoint take less time together."""
         return squared_norms(self._forward(x) - y)
 
-    def naive(self, y: Measurement) -> Image:
+    def naive(self, y: MeasurementLike) -> Image:
         """The paper's baseline for this task; A† y unless the field has a simpler habit."""
         return self.pinv(y)
 
     def norm(self) -> float:
-        """The largest singular value, or an upper bound of it."""
+        """The largest singular value; where they are not known, an estimate that is not below it.
+
+        The estimate is that of 100 power iterations, which come from below, and 1 % more.
+        """
         values = self.singular_values()
-        if values is None:
-            raise NotImplementedError(f"{type(self).__name__} must implement norm().")
-        return float(values[0])
+        if values is not None:
+            return float(values[0])
+        rng = torch.Generator().manual_seed(0)
+        x = torch.randn(1, *self.image_shape, generator=rng, device="cpu").to(self._device)
+        return 1.01 * largest_singular_value(self._forward, self._adjoint, widen(x))
 
     def spec(self) -> dict[str, Any]:
         """A JSON object from which `iagan.operators.from_spec` makes the same operator again."""
-        fields = {field.name: encode(getattr(self, field.name)) for field in dc.fields(self)}
+        given = [field.name for field in dc.fields(self) if field.init]
+        fields = {name: encode(getattr(self, name)) for name in given}
         return {"operator": self.name, **fields}
 
     def to(self: Self, device: torch.device | str) -> Self:
         """The operator for use on `device`: itself, since what it derives follows the input."""
         torch.device(device)
         return self
+
+    # -- algebra ------------------------------------------------------------------------------
+
+    __array_ufunc__: ClassVar[None] = None  # so that NumPy leaves 2.0 * A to __rmul__
+
+    def __matmul__(self, other: Any) -> LinearOperator:
+        """A @ B, first B: an operator, or a deepinv physics that knows its `img_size`."""
+        return _algebra().compose(self, other)
+
+    def __rmatmul__(self, other: Any) -> LinearOperator:
+        return _algebra().compose(other, self)
+
+    def __add__(self, other: Any) -> LinearOperator:
+        """A + B, on images of the same shape, to measurements of the same shape and kind."""
+        return _algebra().add(self, other)
+
+    def __radd__(self, other: Any) -> LinearOperator:
+        return _algebra().add(other, self)
+
+    def __sub__(self, other: Any) -> LinearOperator:
+        return _algebra().add(self, other, sign=-1)
+
+    def __rsub__(self, other: Any) -> LinearOperator:
+        return _algebra().add(-self, other)
+
+    def __mul__(self, factor: Any) -> LinearOperator:
+        """2.0 * A or A * 2.0, for a finite real number other than 0."""
+        is_number = isinstance(factor, numbers.Real)
+        return _algebra().scale(self, float(factor)) if is_number else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> LinearOperator:
+        is_number = isinstance(divisor, numbers.Real) and divisor != 0
+        return self * (1 / float(divisor)) if is_number else NotImplemented
+
+    def __neg__(self) -> LinearOperator:
+        return _algebra().scale(self, -1.0)
 
     # -- caches -------------------------------------------------------------------------------
 
@@ -183,12 +227,25 @@ class LinearOperator(abc.ABC):
 
     # -- checks -------------------------------------------------------------------------------
 
-    def _check_measurement(self, y: Tensor) -> None:
-        self._check(y, self.measurement_shape, "gives measurements of shape", self.complex_valued)
+    @property
+    def _tolerance(self) -> float:
+        """Of the iterations in `_pinv` and `solve_gram`."""
+        return 1e-12
 
-    def _check(
-        self, tensor: Tensor, shape: tuple[int, ...], what: str, complex_valued: bool
-    ) -> None:
+    @property
+    def _device(self) -> torch.device:
+        """Where `norm` and checks begin: the device that an operator's own tensors are bound to."""
+        return torch.device("cpu")
+
+    def _check_image(self, x: ImageLike) -> Tensor:
+        return self._check(x, self.image_shape, "measures images of shape", complex_valued=False)
+
+    def _check_measurement(self, y: MeasurementLike) -> Tensor:
+        what = "gives measurements of shape"
+        return self._check(y, self.measurement_shape, what, self.complex_valued)
+
+    def _check(self, value: Any, shape: tuple[int, ...], what: str, complex_valued: bool) -> Tensor:
+        tensor = as_tensor(type(self).__name__, value)
         expected = f"(batch, {', '.join(map(str, shape))})"
         if tuple(tensor.shape[1:]) != shape or tensor.ndim != len(shape) + 1:
             raise ShapeError(
@@ -203,3 +260,11 @@ class LinearOperator(abc.ABC):
                 f"{type(self).__name__} {what} {expected} in a {kind} dtype; got {tensor.dtype}. "
                 "Convert the tensor first."
             )
+        return tensor
+
+
+def _algebra() -> ModuleType:
+    """The module of compositions, which are operators themselves and so import this one."""
+    from iagan.operators import algebra
+
+    return algebra

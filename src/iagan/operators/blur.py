@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from iagan.errors import SettingError
-from iagan.operators.base import LinearOperator, truncated_inverse, wide
-from iagan.operators.checks import taps_for, whole
+from iagan.operators.base import LinearOperator
+from iagan.operators.checks import as_tensor, taps_for, whole
+from iagan.operators.linalg import truncated_inverse, wide
 from iagan.operators.separable import Separable, filter_matrix, mirrored
-from iagan.types import Image, Measurement
+from iagan.types import Image, Measurement, MeasurementLike
 
-Taps = Sequence[float | int] | Tensor
+Taps = Sequence[float | int] | Tensor | np.ndarray
 Border = Literal["mirror", "circular"]
 
 
@@ -28,10 +30,9 @@ class _Blur(Separable):
     def measurement_shape(self) -> tuple[int, ...]:
         return self.image_shape
 
-    def naive(self, y: Measurement) -> Image:
+    def naive(self, y: MeasurementLike) -> Image:
         """The blurred image itself (Table 4)."""
-        self._check_measurement(y)
-        return y
+        return self._check_measurement(y)
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -116,7 +117,8 @@ class FFTBlur(LinearOperator):
     $|\hat k|$; frequencies at which it is at most `RCOND` of its largest are not inverted.
 
     **Arguments:**
-    - `kernel`: real, `(kernel height, kernel width)`, no larger than the image; kept as float64.
+    - `kernel`: real, `(kernel height, kernel width)`, no larger than the image; a tensor or a NumPy
+      array, kept as a float64 tensor.
 
     **Shapes:** `y` is shaped as `x`.
     **Raises:** `SettingError` when the kernel is too large, not finite or all zero.
@@ -128,8 +130,8 @@ class FFTBlur(LinearOperator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kernel = self.kernel
-        if not isinstance(kernel, Tensor) or kernel.ndim != 2 or not kernel.is_floating_point():
+        kernel = as_tensor("FFTBlur", self.kernel)
+        if kernel.ndim != 2 or not kernel.is_floating_point():
             raise SettingError(
                 "FFTBlur expects its kernel as a real floating-point tensor (height, width)."
             )
@@ -158,10 +160,9 @@ class FFTBlur(LinearOperator):
     def solve_gram(self, y: Measurement) -> Measurement:
         return self._filter(y.to(wide(y.device)), "_gram_inverse").to(y.dtype)
 
-    def naive(self, y: Measurement) -> Image:
+    def naive(self, y: MeasurementLike) -> Image:
         """The blurred image itself."""
-        self._check_measurement(y)
-        return y
+        return self._check_measurement(y)
 
     def singular_values(self) -> Tensor:
         values = self._magnitude.flatten().sort(descending=True).values

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,20 @@ def whole(who: str, name: str, value: Any, low: int, high: int | None = None) ->
         span = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise SettingError(f"{who} expects {name} as an integer {span}; got {value!r}.")
     return number
+
+
+def as_tensor(who: str, value: Any) -> Tensor:
+    """A tensor as it is; a NumPy array as a tensor of its own, of the same dtype, on the CPU."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        native = np.array(value, dtype=value.dtype.newbyteorder("="))
+        try:
+            return torch.from_numpy(native)
+        except TypeError:
+            pass  # long double, which PyTorch does not have
+    got = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+    raise SettingError(f"{who} expects a tensor or a NumPy array of numbers; got {got}.")
 
 
 def image_shape_for(who: str, shape: Any) -> tuple[int, int, int]:
@@ -50,7 +65,8 @@ def count_at(who: str, ratio: float, total: int, what: str) -> int:
 
 
 def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
-    """An own boolean copy on the CPU of a mask `(height, width)` that keeps something."""
+    """A boolean copy on the CPU of a mask `(height, width)`, array or tensor, that keeps some."""
+    mask = as_tensor(who, mask) if isinstance(mask, np.ndarray) else mask
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise SettingError(

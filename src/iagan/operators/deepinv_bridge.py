@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from iagan.errors import MissingDependencyError, SettingError
-from iagan.operators.base import LinearOperator, wide
-from iagan.operators.linalg import least_squares
-from iagan.types import Measurement
+from iagan.operators.base import LinearOperator
+from iagan.operators.checks import image_shape_for
+from iagan.operators.linalg import like
 
 
 def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> LinearOperator:
@@ -31,6 +31,33 @@ def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> Linea
             f"from_physics expects a deepinv LinearPhysics; got {type(physics).__name__}."
         )
     return PhysicsOperator(image_shape, copy.deepcopy(physics).requires_grad_(False))
+
+
+def as_operator(value: Any, image_shape: tuple[int, ...] | None = None) -> LinearOperator:
+    """An operator as it is, a deepinv `LinearPhysics` as one on images of `image_shape`.
+
+    Everything that takes an operator takes a physics by way of this function. deepinv is imported
+    only where `value` is an object of a class of deepinv's.
+
+    **Arguments:**
+    - `image_shape`: `(channels, height, width)`; the physics' own `img_size` where it is left out.
+
+    **Raises:** `SettingError` for anything else, or a physics whose image shape is not known.
+    """
+    if isinstance(value, LinearOperator):
+        return value
+    if not any(kind.__module__.split(".")[0] == "deepinv" for kind in type(value).__mro__):
+        raise SettingError(
+            "iagan expects an operator, a LinearOperator or a deepinv LinearPhysics; got "
+            f"{type(value).__name__}."
+        )
+    shape = image_shape or getattr(value, "img_size", None)
+    if shape is None:
+        raise SettingError(
+            f"iagan expects a deepinv physics to know its img_size; {type(value).__name__} does "
+            "not. Say it: iagan.operators.from_physics(physics, image_shape)."
+        )
+    return from_physics(value, image_shape_for(type(value).__name__, tuple(shape)))
 
 
 def to_physics(operator: LinearOperator) -> nn.Module:
@@ -55,7 +82,7 @@ def to_physics(operator: LinearOperator) -> nn.Module:
 class PhysicsOperator(LinearOperator):
     r"""A deepinv `LinearPhysics`; `from_physics` makes it.
 
-    A† by `least_squares`, within 1000 steps. A physics in single precision limits it to about 1e-5
+    A† is computed by iteration (see `pinv`). A physics in single precision limits it to about 1e-5
     where A is well conditioned, and to less where it is not.
     """
 
@@ -83,32 +110,13 @@ class PhysicsOperator(LinearOperator):
     def to(self, device: torch.device | str) -> PhysicsOperator:
         return dc.replace(self, physics=copy.deepcopy(self.physics).to(device))
 
-    def norm(self) -> float:
-        """The largest singular value, from below, by 100 power iterations."""
-        rng = torch.Generator().manual_seed(0)
-        x = torch.randn(1, *self.image_shape, generator=rng).to(self._black.device)
-        for _ in range(100):
-            x = self._adjoint(self._forward(x / torch.linalg.vector_norm(x)))
-        return float(torch.linalg.vector_norm(x).sqrt())
-
     def _forward(self, x: Tensor) -> Tensor:
         y = self.physics.A(x.to(self._dtype))
-        return y.to(_like(y, x.dtype))
+        return y.to(like(y, x.dtype))
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        x = self.physics.A_adjoint(y.to(_like(y, self._dtype)))
+        x = self.physics.A_adjoint(y.to(like(y, self._dtype)))
         return (x.real if x.is_complex() else x).to(y.real.dtype)
-
-    def _pinv(self, y: Tensor) -> Tensor:
-        b = y.to(_like(y, wide(y.device)))
-        found = least_squares(self._forward, self._adjoint, b, self._tolerance)
-        return found.solution.to(y.real.dtype)
-
-    def solve_gram(self, y: Measurement) -> Measurement:
-        # (A Aᵀ)⁺ = (Aᵀ)† A†
-        x = self._pinv(y.to(_like(y, wide(y.device))))
-        found = least_squares(self._adjoint, self._forward, x, self._tolerance)
-        return found.solution.to(y.dtype)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -118,6 +126,10 @@ class PhysicsOperator(LinearOperator):
     @property
     def _tolerance(self) -> float:
         return 1e-12 if self._dtype == torch.float64 else 1e-7
+
+    @property
+    def _device(self) -> torch.device:
+        return self._black.device
 
     @cached_property
     def _black(self) -> Tensor:
@@ -139,15 +151,11 @@ class PhysicsOperator(LinearOperator):
         return y
 
 
-def _like(y: Tensor, dtype: torch.dtype) -> torch.dtype:
-    return dtype.to_complex() if y.is_complex() else dtype
-
-
 def _deepinv() -> Any:
     try:
         import deepinv
     except ImportError as error:
         raise MissingDependencyError(
-            'from_physics and to_physics want deepinv: pip install "iagan[deepinv]".'
+            'from_physics and to_physics need deepinv: pip install "iagan[deepinv]".'
         ) from error
     return deepinv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ MAX_SIDE = 8192
 
 
 def encode(value: Any) -> Any:
-    """Numbers and words as they are, tuples as lists, tensors as base64 beside their shape.
+    """Numbers and words as they are, tuples as lists, operators as their specs, tensors as base64.
 
-    A boolean tensor becomes packed bits (big-endian in a byte), a real one little-endian float64.
+    A tensor stands beside its shape: a boolean one as packed bits (big-endian in a byte), a real
+    one as little-endian float64.
     """
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     if not isinstance(value, Tensor):
-        return value
+        return value.spec() if hasattr(value, "spec") else value
     array = value.detach().cpu().numpy()
     bits = value.dtype == torch.bool
     raw = np.packbits(array).tobytes() if bits else array.astype("<f8").tobytes()
@@ -32,14 +34,16 @@ def encode(value: Any) -> Any:
     return {"shape": list(array.shape), "bits" if bits else "float64": text}
 
 
-def decode(value: Any) -> Any:
-    """Invert `encode`.
+def decode(value: Any, operator_of: Callable[[dict[str, Any]], Any]) -> Any:
+    """Invert `encode`, with `operator_of` for the specs of operators.
 
     **Raises:** `SettingError` when a tensor's shape, kind or length of data is not right.
     """
     if isinstance(value, list):
-        return tuple(decode(item) for item in value)
-    return _tensor(value) if isinstance(value, dict) else value
+        return tuple(decode(item, operator_of) for item in value)
+    if not isinstance(value, dict):
+        return value
+    return operator_of(value) if "operator" in value else _tensor(value)
 
 
 def _tensor(entry: dict[str, Any]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from iagan.errors import SettingError
 from iagan.operators.base import LinearOperator
 from iagan.operators.checks import count_at, image_shape_for, mask_for, whole
-from iagan.types import Image, Measurement
+from iagan.types import Image, Measurement, MeasurementLike
 
 Sampling = Literal["compact", "scattered"]
 """How a random mask's coefficients lie about DC."""
@@ -33,7 +33,8 @@ class SubsampledFourier(LinearOperator):
     $1/\sqrt2$, 1 and 1 respectively; so A† is not Aᵀ unless the mask is symmetric.
 
     **Arguments:**
-    - `mask`: boolean, `(height, width)`; true is measured. DC is at `[0, 0]`: no fftshift.
+    - `mask`: boolean tensor or NumPy array, `(height, width)`; true is measured. DC is at `[0, 0]`:
+      no fftshift.
 
     **Shapes:** `y` is `(batch, channels, kept)`, complex, row by row; m counts two reals for each.
     **Raises:** `ShapeError` for a mask of another size; `SettingError` for one that keeps nothing
@@ -109,7 +110,7 @@ class SubsampledFourier(LinearOperator):
     def solve_gram(self, y: Measurement) -> Measurement:
         return self._forward(self._adjoint(y)) * self._weight(y).square()
 
-    def naive(self, y: Measurement) -> Image:
+    def naive(self, y: MeasurementLike) -> Image:
         r"""The zero-filled inverse DFT, $\operatorname{Re}(F^* M^\\top y)$ (Table 1)."""
         return self.adjoint(y)
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from iagan.errors import SettingError
-from iagan.operators.base import LinearOperator, wide
+from iagan.operators.base import LinearOperator
 from iagan.operators.checks import count_at, image_shape_for, whole
-from iagan.operators.linalg import conjugate_gradient
+from iagan.operators.linalg import conjugate_gradient, wide
 from iagan.types import Measurement
 
 MAX_ENTRIES = 2**32

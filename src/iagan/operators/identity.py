@@ -28,6 +28,9 @@ class Identity(LinearOperator):
     def _adjoint(self, y: Tensor) -> Tensor:
         return y
 
+    def _pinv(self, y: Tensor) -> Tensor:
+        return y
+
     def solve_gram(self, y: Measurement) -> Measurement:
         return y
 

@@ -23,7 +23,7 @@ class Inpaint(LinearOperator):
     A Aᵀ is the identity, so A† y = Aᵀ y: the image with zeros where nothing was measured.
 
     **Arguments:**
-    - `mask`: boolean, `(height, width)`; true is measured.
+    - `mask`: boolean tensor or NumPy array, `(height, width)`; true is measured.
 
     **Shapes:** `y` is `(batch, channels, kept pixels)`, row by row.
     **Raises:** `ShapeError` for a mask of another size, `SettingError` for one that keeps nothing.
@@ -76,6 +76,9 @@ class Inpaint(LinearOperator):
         canvas = y.new_zeros(*y.shape[:2], self.mask.numel())
         filled = canvas.index_copy(2, self._cast("_index", y.device), y)
         return filled.unflatten(2, self.image_shape[1:])
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return self._adjoint(y)
 
     def solve_gram(self, y: Measurement) -> Measurement:
         return y

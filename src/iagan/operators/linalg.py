@@ -1,15 +1,42 @@
-"""Inner products, conjugate gradients, and a check that an adjoint is one; a number an image."""
+"""Inner products, least squares, conjugate gradients and norms; a number for each image."""
 
 from __future__ import annotations
 
 import dataclasses as dc
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from iagan.operators.base import LinearOperator, wide
 from iagan.types import PerImage
+
+RCOND = 1e-10
+"""Singular values at or below this fraction of the largest count as zero in A†, everywhere."""
+
+LinearMap = Callable[[Tensor], Tensor]
+"""A linear map over the reals of tensors whose first axis is the batch."""
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest real dtype of a device: float64, but float32 on Apple's GPU."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def like(y: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """The real `dtype`, or its complex counterpart where `y` is complex."""
+    return dtype.to_complex() if y.is_complex() else dtype
+
+
+def widen(y: Tensor) -> Tensor:
+    """`y` in the widest precision of its device, real or complex as it is."""
+    return y.to(like(y, wide(y.device)))
+
+
+def truncated_inverse(values: Tensor, largest: float) -> Tensor:
+    """1/s where |s| exceeds `RCOND` of the largest singular value, else 0."""
+    kept = values.abs() > RCOND * largest
+    return torch.where(kept, 1 / torch.where(kept, values, 1), 0)
 
 
 def inner(a: Tensor, b: Tensor) -> PerImage:
@@ -25,7 +52,7 @@ def inner(a: Tensor, b: Tensor) -> PerImage:
 
 @dc.dataclass(frozen=True)
 class Solution:
-    """What a solver found.
+    """The result of a solver.
 
     - `solution`: of the whole batch.
     - `steps`: how many were taken for the slowest image.
@@ -38,11 +65,11 @@ class Solution:
 
 
 def conjugate_gradient(
-    apply: Callable[[Tensor], Tensor],
+    apply: LinearMap,
     b: Tensor,
     tolerance: float = 1e-12,
     max_steps: int = 1000,
-    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
+    precondition: LinearMap = lambda residual: residual,
 ) -> Solution:
     r"""Solve $H u = b$ for a symmetric positive semidefinite H, starting at 0.
 
@@ -63,14 +90,14 @@ def conjugate_gradient(
     start = inner(b, b)
     squared, slope, steps = start, inner(b, direction), 0
     while steps < max_steps:
-        image = apply(direction)
-        curvature = inner(direction, image)
+        Hp = apply(direction)
+        curvature = inner(direction, Hp)
         active = (squared > tolerance**2 * start) & (curvature > 0)
         if not bool(active.any()):
             break
         alpha = torch.where(active, slope / torch.where(active, curvature, 1), 0)
         u = u + _scale(alpha, direction)
-        residual = residual - _scale(alpha, image)
+        residual = residual - _scale(alpha, Hp)
         steepest = precondition(residual)
         after = inner(residual, steepest)
         beta = torch.where(active, after / torch.where(active, slope, 1), 0)
@@ -81,8 +108,8 @@ def conjugate_gradient(
 
 
 def least_squares(
-    forward: Callable[[Tensor], Tensor],
-    adjoint: Callable[[Tensor], Tensor],
+    forward: LinearMap,
+    adjoint: LinearMap,
     b: Tensor,
     tolerance: float = 1e-12,
     max_steps: int = 1000,
@@ -90,7 +117,8 @@ def least_squares(
     r"""$A^\dagger b$, the smallest x of those that minimise $‖b - A x‖$, by CGLS.
 
     Unlike conjugate gradients on $A^\top A$ it keeps $b - A x$ itself, so that rounding does not
-    grow in the null space of A. Each image of a batch is solved on its own.
+    grow in the null space of A. Each image of a batch is solved on its own. An image also stops at
+    a direction that A shrinks to `RCOND` of its longest or less: that counts as its null space.
 
     **Arguments:**
     - `forward`, `adjoint`: $x \mapsto A x$ and $y \mapsto A^\top y$, over the reals.
@@ -102,16 +130,17 @@ def least_squares(
     gradient = adjoint(b)
     x, residual, direction = torch.zeros_like(gradient), b, gradient
     start = inner(gradient, gradient)
-    squared, steps = start, 0
+    squared, largest, steps = start, torch.zeros_like(start), 0
     while steps < max_steps:
-        image = forward(direction)
-        curvature = inner(image, image)
-        active = (squared > tolerance**2 * start) & (curvature > 0)
+        Ap = forward(direction)
+        curvature, length = inner(Ap, Ap), inner(direction, direction)
+        largest = torch.maximum(largest, curvature / torch.where(length > 0, length, 1))
+        active = (squared > tolerance**2 * start) & (curvature > RCOND**2 * largest * length)
         if not bool(active.any()):
             break
         alpha = torch.where(active, squared / torch.where(active, curvature, 1), 0)
         x = x + _scale(alpha, direction)
-        residual = residual - _scale(alpha, image)
+        residual = residual - _scale(alpha, Ap)
         gradient = adjoint(residual)
         after = torch.where(active, inner(gradient, gradient), squared)
         beta = torch.where(active, after / torch.where(active, squared, 1), 0)
@@ -121,21 +150,62 @@ def least_squares(
     return Solution(x, steps, relative)
 
 
-def adjoint_gap(operator: LinearOperator, seed: int = 0, dtype: torch.dtype | None = None) -> float:
-    r"""How far `adjoint` is from the adjoint of `forward`; rounding alone gives about 1e-7.
+def pseudoinverse(
+    forward: LinearMap, adjoint: LinearMap, b: Tensor, tolerance: float = 1e-12
+) -> Tensor:
+    r"""$A^\dagger b$ by `least_squares`, in the precision of `b`, and differentiable by `b`.
 
-    $$\frac{|\langle A x, y \rangle - \langle x, A^\top y \rangle|}{‖A x‖\, ‖y‖}$$
+    The derivative is again a least-squares problem, $(A^\dagger)^\top = (A^\top)^\dagger$: no graph
+    of the steps is kept.
 
-    for one random x and y, in `dtype` (torch's default; torch.float64 for a sharper look).
+    **Arguments:**
+    - `forward`, `adjoint`: $x \mapsto A x$ and $y \mapsto A^\top y$, over the reals.
+    - `b`: real or complex, `(batch, ...)`.
+    - `tolerance`: of `least_squares`; raised to the rounding unit of `b` where it is below.
     """
-    rng = torch.Generator().manual_seed(seed)
-    dtype = dtype or torch.get_default_dtype()
-    x = torch.randn(1, *operator.image_shape, generator=rng, dtype=dtype, device="cpu")
-    image = operator(x)
-    y = torch.randn(image.shape, generator=rng, dtype=image.dtype, device="cpu")
-    gap = inner(image, y) - inner(x, operator.adjoint(y))
-    scale = (inner(image, image) * inner(y, y)).sqrt()
-    return float(gap.abs() / scale.clamp(min=torch.finfo(torch.float32).tiny))
+    within = max(tolerance, torch.finfo(b.dtype).eps)
+    return linear_map(
+        lambda y: least_squares(forward, adjoint, y, within).solution,
+        lambda x: least_squares(adjoint, forward, x, within).solution,
+        b,
+    )
+
+
+def linear_map(apply: LinearMap, transpose: LinearMap, x: Tensor) -> Tensor:
+    """`apply(x)`, differentiated by `transpose` instead of through the steps of `apply`.
+
+    So `apply` may iterate, or leave PyTorch. `apply` gets x detached.
+    """
+    result: Tensor = _LinearMap.apply(x, apply, transpose)
+    return result
+
+
+class _LinearMap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, apply: LinearMap, transpose: LinearMap) -> Tensor:
+        ctx.maps = (transpose, apply)
+        return apply(x.detach())
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        transpose, apply = ctx.maps
+        return linear_map(transpose, apply, slope), None, None
+
+
+def largest_singular_value(
+    forward: LinearMap, adjoint: LinearMap, x: Tensor, steps: int = 100
+) -> float:
+    """An estimate from below of the largest singular value, by power iterations from `x`.
+
+    It is within 1 % after 100 steps unless the spectrum is crowded at its upper end; 0 where A x
+    is 0.
+    """
+    for _ in range(steps):
+        length = torch.linalg.vector_norm(x)
+        if not float(length) > 0:
+            return 0.0
+        x = adjoint(forward(x / length))
+    return float(torch.linalg.vector_norm(x).sqrt())
 
 
 def _scale(factors: PerImage, vectors: Tensor) -> Tensor:

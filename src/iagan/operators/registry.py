@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from iagan.errors import IaganError, SettingError
 from iagan.operators.base import LinearOperator
 from iagan.operators.blur import FFTBlur, SeparableBlur, UniformBlur
+from iagan.operators.composite import Compose, Stack, Sum
 from iagan.operators.encoding import MAX_SIDE, decode
 from iagan.operators.fourier import SubsampledFourier
 from iagan.operators.gaussian import Gaussian
 from iagan.operators.identity import Identity
 from iagan.operators.inpaint import Inpaint
+from iagan.operators.matrix import Matrix
 from iagan.operators.resize import BicubicDownsample
+from iagan.operators.scaled import Scaled
 
 OPERATORS: dict[str, type[LinearOperator]] = {
     kind.name: kind
@@ -27,19 +31,64 @@ OPERATORS: dict[str, type[LinearOperator]] = {
         Gaussian,
         Inpaint,
         Identity,
+        Matrix,
+        Compose,
+        Sum,
+        Scaled,
+        Stack,
     )
 }
-"""Name in specs and on the command line → class."""
+"""Name in specs → class; `register` adds to it."""
+
+MAX_DEPTH, MAX_PARTS = 16, 256
+"""How deep the operators in a spec may be nested, and how many they may be."""
+
+Kind = TypeVar("Kind", bound=type[LinearOperator])
+
+
+def register(kind: Kind) -> Kind:
+    """Let specs name a class of your own, so that observations with it can be saved and loaded.
+
+    Usable as a decorator, outermost. A class registered again under its name (in a notebook) takes
+    the place of the former. `from_spec` will make it from the fields that a file gives: a file may
+    come from a stranger, so let `__post_init__` check them.
+
+    **Arguments:**
+    - `kind`: a concrete subclass of `LinearOperator` with a `name` of its own.
+
+    **Raises:** `SettingError` for anything else, or a name that another class has.
+    """
+    is_operator = isinstance(kind, type) and issubclass(kind, LinearOperator)
+    if not is_operator or inspect.isabstract(kind):
+        raise SettingError(
+            f"register expects a concrete subclass of LinearOperator; got {kind!r:.80}."
+        )
+    if not isinstance(kind.name, str) or not kind.name:
+        raise SettingError(f"register expects {kind.__name__}.name as a word for specs; got none.")
+    before = OPERATORS.get(kind.name, kind)
+    if (before.__module__, before.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise SettingError(
+            f"register expects a name that is free; got {kind.name!r}, which is that of "
+            f"{before.__name__}. Give {kind.__name__} another."
+        )
+    OPERATORS[kind.name] = kind
+    return kind
 
 
 def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
     """The operator that `LinearOperator.spec` described.
 
     A spec may come from a stranger's file: nothing in it is run, no image side is longer than
-    `MAX_SIDE`, and no matrix is made before it is used.
+    `MAX_SIDE`, no matrix is made before it is used, and operators are nested at most `MAX_DEPTH`
+    deep and at most `MAX_PARTS` in all.
 
     **Raises:** `SettingError`, one line, for everything that is not such a spec.
     """
+    _check_nesting(spec)
+    return _from_spec(spec)
+
+
+def _from_spec(spec: Mapping[str, Any]) -> LinearOperator:
     name = spec.get("operator") if isinstance(spec, Mapping) else None
     kind = OPERATORS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -47,7 +96,7 @@ def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
             f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got "
             f"{name!r:.80}."
         )
-    expected = {field.name for field in dc.fields(kind)}
+    expected = {field.name for field in dc.fields(kind) if field.init}
     given = set(spec) - {"operator"}
     if given != expected:
         raise SettingError(
@@ -55,12 +104,38 @@ def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
             f"got {', '.join(sorted(map(str, given)))[:200] or 'none'}."
         )
     try:
-        fields = {key: decode(spec[key]) for key in expected}
-        _check_sides(fields["image_shape"])
+        fields = {key: decode(spec[key], _from_spec) for key in expected}
+        _check_sides(fields.get("image_shape"))
         return kind(**fields)
     except (IaganError, TypeError, ValueError, OverflowError, RecursionError) as error:
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise SettingError(f"The spec of operator '{name}' cannot be used: {reason}") from error
+
+
+def _check_nesting(spec: Any) -> None:
+    level, count = [spec], 0
+    for _ in range(MAX_DEPTH):
+        level = [part for one in level for part in _parts(one)]
+        count += len(level)
+        if not level:
+            return
+        if count >= MAX_PARTS:
+            break
+    raise SettingError(
+        f"An operator's spec expects at most {MAX_PARTS} operators, nested at most {MAX_DEPTH} "
+        "deep; got more."
+    )
+
+
+def _parts(spec: Any) -> Iterator[Any]:
+    """The specs directly inside a spec, however many lists they lie in."""
+    pending = list(spec.values()) if isinstance(spec, Mapping) else []
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, Mapping) and "operator" in value:
+            yield value
 
 
 def _check_sides(shape: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from iagan.errors import SettingError
 from iagan.operators.checks import whole
 from iagan.operators.separable import Separable, filter_matrix, mirrored
-from iagan.types import Image, Measurement
+from iagan.types import Image, MeasurementLike
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -53,9 +53,9 @@ class BicubicDownsample(Separable):
         channels, height, width = self.image_shape
         return (channels, height // self.scale, width // self.scale)
 
-    def naive(self, y: Measurement) -> Image:
+    def naive(self, y: MeasurementLike) -> Image:
         """Bicubic upsampling of y, the paper's baseline: imresize by the same factor."""
-        self._check_measurement(y)
+        y = self._check_measurement(y)
         rows, columns = (self._cast(f"_enlarge_{side}", y.device, y.dtype) for side in "hw")
         return rows @ (y @ columns.T)
 

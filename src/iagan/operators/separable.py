@@ -9,7 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from iagan.operators.base import LinearOperator, truncated_inverse, wide
+from iagan.operators.base import LinearOperator
+from iagan.operators.linalg import truncated_inverse, wide
 from iagan.types import Measurement
 
 

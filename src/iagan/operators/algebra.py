@@ -1,0 +1,61 @@
+"""What `@`, `+` and `*` make of operators; `LinearOperator` calls these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from iagan.errors import SettingError
+from iagan.operators.base import LinearOperator
+from iagan.operators.composite import Compose, OfParts, Sum
+from iagan.operators.deepinv_bridge import as_operator
+from iagan.operators.identity import Identity
+from iagan.operators.scaled import Scaled
+
+
+def compose(outer: Any, inner: Any) -> LinearOperator:
+    """`outer @ inner`, for operators or deepinv physics.
+
+    Factors are moved to the front and identities left out, so that closed forms stay: `(2 * A) @
+    Identity(shape)` is `2 * A`.
+    """
+    for value in (outer, inner):
+        if isinstance(value, Tensor | np.ndarray):
+            raise SettingError(
+                f"A @ B expects two operators; got numbers of shape {tuple(value.shape)}. "
+                "Call the operator to measure an image: A(x)."
+            )
+    right = as_operator(inner)
+    left = as_operator(outer, right.measurement_shape)
+    (factor, left), (other, right) = _factor_of(left), _factor_of(right)
+    parts = _parts_of(left, Compose) + _parts_of(right, Compose)
+    Compose(parts)  # which checks the shapes, those of identities too
+    kept = tuple(part for part in parts if not isinstance(part, Identity)) or parts[:1]
+    whole = Compose(kept) if len(kept) > 1 else kept[0]
+    return whole if factor * other == 1 else scale(whole, factor * other)
+
+
+def add(left: Any, right: Any, sign: int = 1) -> LinearOperator:
+    """`left + sign · right`, of which one is an operator and the other may be a deepinv physics."""
+    shape = next(one for one in (left, right) if isinstance(one, LinearOperator)).image_shape
+    first, second = as_operator(left, shape), as_operator(right, shape)
+    second = second if sign == 1 else scale(second, sign)
+    return Sum(_parts_of(first, Sum) + _parts_of(second, Sum))
+
+
+def scale(operator: LinearOperator, factor: float) -> LinearOperator:
+    """`factor · operator`; a multiple of a multiple is one multiple."""
+    inner, base = _factor_of(operator)
+    return base if inner * factor == 1 else Scaled(base, inner * factor)
+
+
+def _factor_of(operator: LinearOperator) -> tuple[float, LinearOperator]:
+    if isinstance(operator, Scaled):
+        return operator.factor, operator.operator
+    return 1.0, operator
+
+
+def _parts_of(operator: LinearOperator, kind: type[OfParts]) -> tuple[LinearOperator, ...]:
+    return operator.parts if isinstance(operator, kind) else (operator,)

@@ -1,0 +1,91 @@
+"""A multiple of an operator."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import math
+import numbers
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from iagan.errors import SettingError
+from iagan.operators.base import LinearOperator
+from iagan.operators.deepinv_bridge import as_operator
+from iagan.types import Image, Measurement, MeasurementLike
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Scaled(LinearOperator):
+    r"""$s A$, with the A† and the singular values of A, scaled. `2.0 * A` makes it.
+
+    **Arguments:**
+    - `operator`: A.
+    - `factor`: s, finite and not 0.
+
+    **Shapes:** those of A.
+    **Raises:** `SettingError`.
+    """
+
+    image_shape: tuple[int, int, int] = dc.field(init=False)
+    operator: LinearOperator
+    factor: float
+
+    name: ClassVar[str] = "scaled"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operator", as_operator(self.operator))
+        object.__setattr__(self, "image_shape", self.operator.image_shape)
+        super().__post_init__()
+        s = self.factor
+        is_number = isinstance(s, numbers.Real) and not isinstance(s, bool)
+        if not is_number or not math.isfinite(s) or s == 0:
+            raise SettingError(f"Scaled expects factor as a finite number other than 0; got {s!r}.")
+        object.__setattr__(self, "factor", float(s))
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return self.operator.measurement_shape
+
+    @property
+    def complex_valued(self) -> bool:
+        return self.operator.complex_valued
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.operator._forward(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * self.operator._adjoint(y)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return self.operator._pinv(y) / self.factor
+
+    def solve_gram(self, y: Measurement) -> Measurement:
+        return self.operator.solve_gram(y) / self.factor**2
+
+    def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.factor**2 * self.operator._misfit(x, y / self.factor)
+
+    def naive(self, y: MeasurementLike) -> Image:
+        """The baseline of A for y / s."""
+        return self.operator.naive(self._check_measurement(y) / self.factor)
+
+    def singular_values(self) -> Tensor | None:
+        values = self.operator.singular_values()
+        return None if values is None else abs(self.factor) * values
+
+    def norm(self) -> float:
+        """|s| times that of A."""
+        return abs(self.factor) * self.operator.norm()
+
+    def to(self, device: torch.device | str) -> Scaled:
+        return dc.replace(self, operator=self.operator.to(device))
+
+    @property
+    def _tolerance(self) -> float:
+        return self.operator._tolerance
+
+    @property
+    def _device(self) -> torch.device:
+        return self.operator._device
