@@ -53,7 +53,7 @@ def scale(operator: LinearOperator, factor: float) -> LinearOperator:
 
 def _factor_of(operator: LinearOperator) -> tuple[float, LinearOperator]:
     if isinstance(operator, Scaled):
-        return operator.factor, operator.operator
+        return operator.factor, operator.base
     return 1.0, operator
 
 

@@ -65,6 +65,11 @@ def register(kind: Kind) -> Kind:
         )
     if not isinstance(kind.name, str) or not kind.name:
         raise SettingError(f"register expects {kind.__name__}.name as a word for specs; got none.")
+    if any(field.name == "operator" for field in dc.fields(kind)):
+        raise SettingError(
+            f"register expects no field called 'operator' in {kind.__name__}: in a spec it is the "
+            "class's name. Rename the field."
+        )
     before = OPERATORS.get(kind.name, kind)
     if (before.__module__, before.__qualname__) != (kind.__module__, kind.__qualname__):
         raise SettingError(

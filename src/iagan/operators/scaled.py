@@ -21,7 +21,7 @@ class Scaled(LinearOperator):
     r"""$s A$, with the A† and the singular values of A, scaled. `2.0 * A` makes it.
 
     **Arguments:**
-    - `operator`: A.
+    - `base`: A.
     - `factor`: s, finite and not 0.
 
     **Shapes:** those of A.
@@ -29,14 +29,14 @@ class Scaled(LinearOperator):
     """
 
     image_shape: tuple[int, int, int] = dc.field(init=False)
-    operator: LinearOperator
+    base: LinearOperator
     factor: float
 
     name: ClassVar[str] = "scaled"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operator", as_operator(self.operator))
-        object.__setattr__(self, "image_shape", self.operator.image_shape)
+        object.__setattr__(self, "base", as_operator(self.base))
+        object.__setattr__(self, "image_shape", self.base.image_shape)
         super().__post_init__()
         s = self.factor
         is_number = isinstance(s, numbers.Real) and not isinstance(s, bool)
@@ -46,46 +46,46 @@ class Scaled(LinearOperator):
 
     @property
     def measurement_shape(self) -> tuple[int, ...]:
-        return self.operator.measurement_shape
+        return self.base.measurement_shape
 
     @property
     def complex_valued(self) -> bool:
-        return self.operator.complex_valued
+        return self.base.complex_valued
 
     def _forward(self, x: Tensor) -> Tensor:
-        return self.factor * self.operator._forward(x)
+        return self.factor * self.base._forward(x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return self.factor * self.operator._adjoint(y)
+        return self.factor * self.base._adjoint(y)
 
     def _pinv(self, y: Tensor) -> Tensor:
-        return self.operator._pinv(y) / self.factor
+        return self.base._pinv(y) / self.factor
 
     def solve_gram(self, y: Measurement) -> Measurement:
-        return self.operator.solve_gram(y) / self.factor**2
+        return self.base.solve_gram(y) / self.factor**2
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.factor**2 * self.operator._misfit(x, y / self.factor)
+        return self.factor**2 * self.base._misfit(x, y / self.factor)
 
     def naive(self, y: MeasurementLike) -> Image:
         """The baseline of A for y / s."""
-        return self.operator.naive(self._check_measurement(y) / self.factor)
+        return self.base.naive(self._check_measurement(y) / self.factor)
 
     def singular_values(self) -> Tensor | None:
-        values = self.operator.singular_values()
+        values = self.base.singular_values()
         return None if values is None else abs(self.factor) * values
 
     def norm(self) -> float:
         """|s| times that of A."""
-        return abs(self.factor) * self.operator.norm()
+        return abs(self.factor) * self.base.norm()
 
     def to(self, device: torch.device | str) -> Scaled:
-        return dc.replace(self, operator=self.operator.to(device))
+        return dc.replace(self, base=self.base.to(device))
 
     @property
     def _tolerance(self) -> float:
-        return self.operator._tolerance
+        return self.base._tolerance
 
     @property
     def _device(self) -> torch.device:
-        return self.operator._device
+        return self.base._device
