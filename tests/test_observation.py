@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import iagan
+from helpers import as_users_run_it
 from iagan.errors import ObservationFileError, OutputError, SettingError, ShapeError
 from iagan.images import astronaut, crop_square
 from iagan.operators import (
@@ -47,6 +48,31 @@ def test_the_noise_has_its_std_on_every_real_number(operator):
         assert abs(float(part.mean())) < 0.003
     norms = sum(part.flatten(1).square().sum(1) for part in parts).sqrt()
     assert float(norms.mean()) == pytest.approx(observation.noise_floor, rel=0.03)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numpy_arrays_are_observed_and_kept_as_tensors_of_their_dtype(dtype):
+    x = np.random.default_rng(0).random((2, *SHAPE)).astype(dtype)
+    observation = iagan.observe(x, OPERATORS[0], 0.1, _rng())
+    expected = iagan.observe(torch.from_numpy(x), OPERATORS[0], 0.1, _rng())
+    assert torch.equal(observation.y, expected.y)
+    with as_users_run_it():
+        given = iagan.Observation(expected.y.numpy(), OPERATORS[0])
+    assert torch.equal(given.y, expected.y)
+    assert given.y.dtype == torch.from_numpy(x).dtype
+
+
+def test_what_is_neither_an_operator_nor_an_array_is_refused():
+    y = torch.zeros(1, *SHAPE)
+    with as_users_run_it():
+        with pytest.raises(SettingError, match="expects an operator.*got str"):
+            iagan.Observation(y, "denoise")
+        with pytest.raises(SettingError, match="tensor or a NumPy array of numbers; got list"):
+            iagan.Observation([1.0], Identity(SHAPE))
+        with pytest.raises(SettingError, match="got an array of object"):
+            iagan.observe(np.array([None]), Identity(SHAPE))
+        with pytest.raises(SettingError, match="finite measurements"):
+            iagan.Observation(np.full((1, *SHAPE), np.nan), Identity(SHAPE))
 
 
 @pytest.mark.parametrize("noise_255", [2, 10, 40])

@@ -1,5 +1,6 @@
 """Specs from strangers: everything that is not one is refused in one line, at once."""
 
+import dataclasses as dc
 import json
 import time
 
@@ -8,15 +9,42 @@ import torch
 
 from helpers import as_users_run_it
 from iagan.errors import SettingError
-from iagan.operators import OPERATORS, FFTBlur, Inpaint, from_spec
+from iagan.operators import (
+    OPERATORS,
+    FFTBlur,
+    Identity,
+    Inpaint,
+    LinearOperator,
+    from_spec,
+    register,
+)
 
 SHAPE = [3, 8, 6]
+DENOISE = {"operator": "denoise", "image_shape": SHAPE}
 MASK = Inpaint.random((3, 8, 6), 0.5, 0).spec()["mask"]
+
+
+def nested(depth):
+    """A spec that is `depth` operators deep."""
+    spec = DENOISE
+    for _ in range(depth - 1):
+        spec = {"operator": "scaled", "base": spec, "factor": 1.5}
+    return spec
+
+
+def wide_and_deep():
+    """Ten operators beneath each, twelve deep."""
+    spec = DENOISE
+    for _ in range(12):
+        spec = {"operator": "stack", "parts": [spec] * 10}
+    return spec
 
 
 def test_names_are_those_of_the_command_line():
     expected = "bicubic blur separable-blur fft-blur fourier gaussian inpaint denoise"
-    assert list(OPERATORS) == expected.split()
+    made_in_python = "matrix compose sum scaled stack"
+    names = [name for name in OPERATORS if not name.startswith("test-")]
+    assert names == expected.split() + made_in_python.split()
     assert all(kind.name == name for name, kind in OPERATORS.items())
 
 
@@ -68,6 +96,26 @@ def test_a_kernel_keeps_every_digit_in_a_spec():
             {"operator": "inpaint", "image_shape": SHAPE, "mask": MASK | {"shape": [10**9, 1]}},
             "two sides of at most 8192",
         ),
+        ({"operator": "stack", "parts": []}, "tuple of operators"),
+        ({"operator": "stack", "parts": "denoise"}, "tuple of operators"),
+        ({"operator": "stack", "parts": [1]}, "expects an operator.*got int"),
+        ({"operator": "stack", "parts": [[DENOISE]]}, "expects an operator.*got tuple"),
+        ({"operator": "stack", "parts": [DENOISE | {"operator": "x"}]}, "one of bicubic.*got 'x'"),
+        ({"operator": "stack", "parts": [DENOISE | {"image_shape": [3, 9, 6]}, DENOISE]}, "same"),
+        ({"operator": "compose", "parts": [DENOISE], "image_shape": SHAPE}, "exactly parts; got"),
+        ({"operator": "compose", "parts": [DENOISE | {"image_shape": [3, 8, 10**9]}]}, "at most"),
+        ({"operator": "scaled", "base": DENOISE, "factor": 0}, "number other than 0; got 0"),
+        ({"operator": "scaled", "base": DENOISE, "factor": "2"}, "number other than 0; got '2'"),
+        ({"operator": "scaled", "base": DENOISE, "factor": True}, "number other than 0; got True"),
+        ({"operator": "scaled", "base": DENOISE, "factor": float("nan")}, "other than 0; got nan"),
+        ({"operator": "scaled", "base": MASK, "factor": 2}, "expects an operator.*got Tensor"),
+        (nested(17), "nested at most 16 deep"),
+        (nested(10_000), "nested at most 16 deep"),
+        ({"operator": "stack", "parts": [DENOISE] * 256}, "at most 256 operators"),
+        ({"operator": "stack", "parts": [[[DENOISE] * 256]]}, "at most 256 operators"),
+        (wide_and_deep(), "at most 256 operators"),
+        ({"operator": "matrix", "image_shape": SHAPE, "matrix": [[1.0]]}, "NumPy array of numbers"),
+        ({"operator": "matrix", "image_shape": SHAPE, "matrix": MASK}, "n = 144.*got \\(8, 6"),
         (
             {"operator": "fft-blur", "image_shape": SHAPE, "kernel": MASK},
             "real floating-point tensor",
@@ -102,3 +150,57 @@ def test_what_is_no_spec_is_refused_in_one_line(spec, words):
     assert "\n" not in message
     assert len(message) < 600
     assert time.perf_counter() - start < 1
+
+
+def test_a_spec_may_be_nested_as_deep_as_is_said():
+    operator = from_spec(nested(16))
+    x = torch.ones(1, *SHAPE)
+    torch.testing.assert_close(operator(x), 1.5**15 * x)
+    assert len(from_spec({"operator": "stack", "parts": [DENOISE] * 255}).parts) == 255
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Half(Identity):
+    name = "test-half"
+
+
+@pytest.fixture
+def clean_registry(monkeypatch):
+    for name in [name for name in OPERATORS if name.startswith("test-half")]:
+        monkeypatch.delitem(OPERATORS, name)
+    monkeypatch.setitem(OPERATORS, "test-half", Half)
+
+
+def test_a_registered_class_is_saved_and_loaded_and_may_be_registered_again(clean_registry):
+    assert register(Half) is Half
+    assert type(from_spec(json.loads(json.dumps(Half(tuple(SHAPE)).spec())))) is Half
+    again = type("Half", (Identity,), {"name": "test-half", "__module__": Half.__module__})
+    register(again)
+    assert type(from_spec(Half(tuple(SHAPE)).spec())) is again
+
+
+def refused_classes():
+    def kind(title, **namespace):
+        return type(title, (Identity,), namespace)
+
+    field = dc.make_dataclass(
+        "Field", [("operator", int)], bases=(Identity,), namespace={"name": "test-f"}, frozen=True
+    )
+    return [
+        (Half((1, 2, 2)), "concrete subclass of LinearOperator; got"),
+        (int, "concrete subclass of LinearOperator; got"),
+        (LinearOperator, "concrete subclass"),
+        (kind("Taken"), "a name that is free; got 'denoise', which is that of Identity"),
+        (kind("Blank", name=""), "Blank.name as a word"),
+        (kind("Number", name=3), "Number.name as a word"),
+        (field, "no field called 'operator' in Field"),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "words"), refused_classes())
+def test_what_cannot_be_registered_is_refused_in_one_line(kind, words):
+    before = dict(OPERATORS)
+    with as_users_run_it(), pytest.raises(SettingError, match=words) as info:
+        register(kind)
+    assert "\n" not in str(info.value)
+    assert before == OPERATORS

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from iagan.errors import IaganError, ObservationFileError, SettingError, ShapeError
 from iagan.files import write_atomically
-from iagan.operators import LinearOperator, from_spec
-from iagan.types import Image, Measurement, PerImage
+from iagan.operators import LinearOperator, as_operator, from_spec
+from iagan.operators.checks import as_tensor
+from iagan.types import Image, ImageLike, Measurement, PerImage
 
 FORMAT, VERSION = "iagan-observation", 1
 MAX_BYTES = 2**32
@@ -38,8 +39,9 @@ class Observation:
     r"""What was measured of a batch of images, $y = A x + e$.
 
     **Arguments:**
-    - `y`: `(batch, *operator.measurement_shape)`, real or complex, finite.
-    - `operator`: A.
+    - `y`: `(batch, *operator.measurement_shape)`, real or complex, finite; a NumPy array is
+      kept as a tensor of its dtype.
+    - `operator`: A, or a deepinv `LinearPhysics` that knows its `img_size`.
     - `noise_std`: σ of e, for images in [0, 1]; for a complex y that of the real and of the
       imaginary part each.
     - `crop`: `(left, top, side)` of the photograph that was measured, where it is known.
@@ -53,7 +55,8 @@ class Observation:
     crop: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        self.operator._check_measurement(self.y)
+        object.__setattr__(self, "operator", as_operator(self.operator))
+        object.__setattr__(self, "y", self.operator._check_measurement(self.y))
         if not (math.isfinite(self.noise_std) and self.noise_std >= 0):
             raise SettingError(
                 f"Observation expects noise_std finite and at least 0; got {self.noise_std}."
@@ -83,8 +86,8 @@ class Observation:
 
 
 def observe(
-    image: Image,
-    operator: LinearOperator,
+    image: ImageLike,
+    operator: LinearOperator | nn.Module,
     noise_std: float = 0.0,
     rng: torch.Generator | None = None,
 ) -> Observation:
@@ -93,12 +96,15 @@ def observe(
     The noise is drawn image by image: a batch gets what its images would get one after another.
 
     **Arguments:**
-    - `image`: x, `(batch, channels, h, w)` in [0, 1].
+    - `image`: x, `(batch, channels, h, w)` in [0, 1]; a tensor or a NumPy array.
+    - `operator`: A, or a deepinv `LinearPhysics`.
     - `noise_std`: σ in that scale; the paper's 10/255 is `10 / 255`.
     - `rng`: of the noise; needed where there is any.
 
     **Raises:** `ShapeError`; `SettingError` for an image of another range, or noise without `rng`.
     """
+    image = as_tensor("observe", image)
+    operator = as_operator(operator, tuple(image.shape[1:]))
     low, high = float(image.min()), float(image.max())
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise SettingError(
