@@ -6,13 +6,14 @@ import dataclasses as dc
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from iagan.errors import SettingError, ShapeError
 from iagan.operators.base import LinearOperator
 from iagan.operators.deepinv_bridge import as_operator
-from iagan.types import Image, Measurement, MeasurementLike
+from iagan.types import Image, MeasurementLike
 
 Kind = TypeVar("Kind", bound="OfParts")
 
@@ -192,7 +193,7 @@ class Stack(OfParts):
     def measurement_shape(self) -> tuple[int, ...]:
         return (sum(part.m for part in self.parts),)
 
-    def join(self, measurements: Sequence[MeasurementLike]) -> Measurement:
+    def join(self, measurements: Sequence[Tensor | np.ndarray]) -> Tensor:
         """y of the parts' measurements, `(batch, *part.measurement_shape)` each: `(batch, m)`.
 
         **Raises:** `ShapeError`, also when their number or their batches differ.
@@ -210,7 +211,7 @@ class Stack(OfParts):
             raise ShapeError(f"Stack.join expects batches of one size; got {sizes}.")
         return torch.cat([_reals(y) for y in checked], dim=1)
 
-    def split(self, y: MeasurementLike) -> list[Measurement]:
+    def split(self, y: MeasurementLike) -> list[Tensor]:
         """Invert `join`: the measurement of each part."""
         return self._split(self._check_measurement(y))
 
