@@ -66,7 +66,7 @@ def test_composing_keeps_parts_flat_and_closed_forms_closed():
     assert (scaled.base, scaled.factor) == (HALF, 10)
     assert (3 * (2 * HALF)).factor == 6
     assert 0.5 * (2 * HALF) is HALF
-    assert -(-HALF) is HALF
+    assert -1 * -HALF is HALF
 
 
 def test_a_multiple_has_the_closed_forms_of_its_operator(monkeypatch):
@@ -85,9 +85,8 @@ def test_naive_of_a_composition_is_that_of_its_parts_one_after_another():
     y = measurement(HALF)
     torch.testing.assert_close((HALF @ BLUR).naive(y), HALF.naive(y))
     masked = MASK @ (2 * BLUR)
-    torch.testing.assert_close(
-        masked.naive(masked(image(BLUR))), MASK.adjoint(MASK(BLUR(image(BLUR))))
-    )
+    once = MASK(BLUR(image(BLUR)))
+    torch.testing.assert_close(masked.naive(2 * once), MASK.adjoint(once))
     total = BLUR + WRAPPED
     assert torch.equal(total.naive(y := measurement(BLUR)), total.pinv(y))
 
@@ -133,11 +132,11 @@ def test_the_norm_is_estimated_from_above_within_two_percent():
 def test_to_moves_the_parts(monkeypatch):
     moved = []
     monkeypatch.setattr(
-        UniformBlur, "to", lambda self, device: (moved.append(device), UniformBlur(PAIR, 7))[1]
+        UniformBlur, "to", lambda self, device: (moved.append(device), UniformBlur(PAIR, 1))[1]
     )
     operator = (2 * Stack((BLUR + WRAPPED, HALF @ BLUR))).to("cpu")
     assert moved == ["cpu"] * 3
-    assert operator.base.parts[1].parts[1].size == 7
+    assert operator.base.parts[1].parts[1].size == 1
 
 
 @dc.dataclass(frozen=True, eq=False)
