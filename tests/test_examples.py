@@ -24,3 +24,11 @@ def test_own_measurement_fills_the_scratch(tmp_path):
     naive, dip = map(float, re.findall(r"scratch ([\d.]+)", said))
     assert dip < naive
     assert (tmp_path / "scratched.npz").exists()
+
+
+def test_own_operator_measures_more_with_two_exposures(tmp_path):
+    said = _run("own_operator.py", tmp_path)
+    own, function, _, both = map(float, re.findall(r"PSNR ([\d.]+)", said))
+    assert own == function
+    assert both > own + 10
+    assert (tmp_path / "interlaced.npz").exists()
