@@ -163,7 +163,12 @@ def test_a_large_matrix_is_inverted_by_iteration_as_a_small_one_by_its_svd(
 
 
 def test_a_matrix_may_be_an_array_of_any_real_kind_and_is_copied():
-    for values in (np.eye(12, dtype=np.float32), np.eye(12, dtype=int), torch.eye(12).bool()):
+    for values in (
+        np.eye(12, dtype=np.float32),
+        np.eye(12, dtype=int),
+        torch.eye(12).bool(),
+        torch.eye(12).double(),
+    ):
         with as_users_run_it():
             operator = Matrix((1, 4, 3), values)
         x = image(operator)

@@ -7,6 +7,7 @@ import torch
 
 from helpers import OPERATORS, image
 from iagan.operators import Identity, adjoint_gap, conjugate_gradient, inner, least_squares
+from iagan.operators.linalg import pseudoinverse
 
 
 def system(rank: int, seed: int = 0):
@@ -89,6 +90,30 @@ def test_least_squares_finds_the_smallest_minimiser(rows, rank):
     torch.testing.assert_close(found.solution, expected, rtol=1e-6, atol=1e-9)
     alone = least_squares(lambda x: x @ matrix.T, lambda y: y @ matrix, b[1:2])
     torch.testing.assert_close(found.solution[1:2], alone.solution, rtol=1e-9, atol=1e-12)
+
+
+def test_least_squares_counts_tiny_singular_values_as_zero_as_everywhere():
+    """1e-11 of the largest is left out, 1e-4 is not."""
+    scales = torch.tensor([1.0, 0.5, 1e-4, 1e-11], dtype=torch.float64)
+    b = torch.ones(1, 4, dtype=torch.float64)
+    x = least_squares(lambda x: scales * x, lambda y: scales * y, b).solution
+    expected = torch.tensor([[1.0, 2.0, 1e4, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(x, expected, rtol=1e-6, atol=1e-2)
+
+
+def test_pseudoinverse_is_differentiable_twice_over_and_in_single_precision_too():
+    matrix, _ = system(rank=12)
+    y = torch.rand(1, 12, requires_grad=True)
+    single = matrix.float()
+    x = pseudoinverse(lambda x: x @ single.T, lambda y: y @ single, y)
+    (slope,) = torch.autograd.grad(x.square().sum() / 2, y, create_graph=True)
+    inverse = torch.linalg.pinv(matrix)
+    torch.testing.assert_close(
+        slope.double(), y.double() @ inverse.T @ inverse, rtol=1e-2, atol=0.1
+    )
+    (curvature,) = torch.autograd.grad(slope.sum(), y)
+    expected = (inverse.T @ inverse).sum(0)[None]
+    torch.testing.assert_close(curvature.double(), expected, rtol=1e-2, atol=0.1)
 
 
 @dc.dataclass(frozen=True, eq=False)

@@ -40,6 +40,14 @@ def wide_and_deep():
     return spec
 
 
+def a_long_comb():
+    """On each of 14 levels 20 operators, of which one goes on: no level has too many."""
+    spec = DENOISE
+    for _ in range(14):
+        spec = {"operator": "stack", "parts": [DENOISE] * 19 + [spec]}
+    return spec
+
+
 def test_names_are_those_of_the_command_line():
     expected = "bicubic blur separable-blur fft-blur fourier gaussian inpaint denoise"
     made_in_python = "matrix compose sum scaled stack"
@@ -114,6 +122,7 @@ def test_a_kernel_keeps_every_digit_in_a_spec():
         ({"operator": "stack", "parts": [DENOISE] * 256}, "at most 256 operators"),
         ({"operator": "stack", "parts": [[[DENOISE] * 256]]}, "at most 256 operators"),
         (wide_and_deep(), "at most 256 operators"),
+        (a_long_comb(), "at most 256 operators"),
         ({"operator": "matrix", "image_shape": SHAPE, "matrix": [[1.0]]}, "NumPy array of numbers"),
         ({"operator": "matrix", "image_shape": SHAPE, "matrix": MASK}, "n = 144.*got \\(8, 6"),
         (

@@ -104,9 +104,7 @@ class FunctionOperator(LinearOperator):
         with torch.inference_mode(False), torch.enable_grad():
             x = y.new_zeros(len(y), *self.image_shape, dtype=y.real.dtype).requires_grad_()
             image = self._call_forward(x)
-            # What was born in inference mode cannot take part in a derivative; its copy can.
-            slope = y.detach().clone().to(image.dtype)
-            return torch.autograd.grad(image, x, slope)[0]
+            return torch.autograd.grad(image, x, y.detach().to(image.dtype))[0]
 
     @property
     def _tolerance(self) -> float:
