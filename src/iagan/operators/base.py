@@ -63,10 +63,12 @@ class LinearOperator(abc.ABC):
         """Shape of one image's y, without the batch."""
 
     @abc.abstractmethod
-    def _forward(self, x: Tensor) -> Tensor: ...
+    def _forward(self, x: Tensor) -> Tensor:
+        """A x of checked images, `(batch, *image_shape)`, in their dtype and on their device."""
 
     @abc.abstractmethod
-    def _adjoint(self, y: Tensor) -> Tensor: ...
+    def _adjoint(self, y: Tensor) -> Tensor:
+        """Aᵀ y of checked measurements, `(batch, *measurement_shape)`; real, for a complex y too."""
 
     def _pinv(self, y: Tensor) -> Tensor:
         """A† y by `least_squares` in double precision, to `_tolerance` and within 1000 steps."""
