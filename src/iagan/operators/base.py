@@ -68,7 +68,7 @@ class LinearOperator(abc.ABC):
 
     @abc.abstractmethod
     def _adjoint(self, y: Tensor) -> Tensor:
-        """Aᵀ y of checked measurements, `(batch, *measurement_shape)`; real, for a complex y too."""
+        """Aᵀ y of checked measurements, `(batch, *measurement_shape)`; always real."""
 
     def _pinv(self, y: Tensor) -> Tensor:
         """A† y by `least_squares` in double precision, to `_tolerance` and within 1000 steps."""
