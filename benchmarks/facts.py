@@ -20,7 +20,6 @@ from iagan.errors import SettingError
 from iagan.observation import Observation
 from iagan.priors import Began, Generator, LatentLaw, Metadata, Pggan
 from iagan.priors.networks.pggan import CELEBA_HQ
-from iagan.reconstruction.allocator import memory_kept
 
 
 def count(text: str) -> int:
@@ -103,14 +102,19 @@ def step_seconds(
     }
 
 
-def phase(observation: Observation, generator: Generator, method: str) -> Callable[[int], object]:
+def phase(
+    observation: Observation,
+    generator: Generator,
+    name: str,
+    execution: iagan.Execution | None = None,
+) -> Callable[[int], object]:
     """Steps → a run of so many of CSGM, or of IAGAN without any of CSGM, at the paper's rates."""
+    preset = iagan.presets.paper(name, observation, generator)
 
     def work(steps: int) -> object:
-        csgm_steps, own = (steps, 0) if method == "csgm" else (0, steps)
-        return iagan.reconstruct(
-            observation, generator, method, effort="paper", csgm_steps=csgm_steps, steps=own
-        )
+        csgm_steps, own = (steps, 0) if name == "csgm" else (0, steps)
+        method = iagan.presets.adjust(preset, csgm_steps=csgm_steps, steps=own)
+        return iagan.reconstruct(observation, generator, method, execution=execution)
 
     return work
 
@@ -119,7 +123,7 @@ def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:
     """Operations a second (two a multiply-add) of one 3×3 convolution, channels last."""
     layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
-    with torch.no_grad(), memory_kept():
+    with torch.no_grad():
         taken = interleaved({"conv": lambda: layer(x)}, rounds)["conv"]
     return 2 * 9 * channels**2 * side**2 * batch / statistics.median(taken)
 

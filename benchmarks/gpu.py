@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 
 import torch
 
 import iagan
 from benchmarks import facts
-from iagan.observation import Observation
 from iagan.operators import BicubicDownsample
 from iagan.priors import Generator
-from iagan.reconstruction.presets import paper_settings
 
 STARTS = (1, 5)
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -57,7 +56,7 @@ def _network(
     operator = BicubicDownsample(exact.image_shape, scale=4)
     device = next(exact.module.parameters()).device
     y = iagan.observe(torch.rand(count, *exact.image_shape), operator).to(device)
-    paper = paper_settings("iagan", operator, 0.0, exact)
+    iterations = iagan.presets.paper("iagan", y, exact).iterations()
     work = facts.operations(exact, weights=False) * count
     print(
         f"\n| {name}, {count} images | s a CSGM step | share of the rate | s an IAGAN step |",
@@ -66,13 +65,16 @@ def _network(
     print("".join(f" s an image, starts: {starts} |" for starts in STARTS))
     print("|" + "---|" * (4 + len(STARTS)))
     found: dict[str, object] = {}
-    quick = exact.in_bfloat16()
-    ways = {"float32": exact, "bfloat16": quick, "bfloat16, compiled": quick.compiled()}
-    for way, generator in ways.items():
-        csgm = _step(args, y, generator, "csgm")
-        adapt = _step(args, y, generator, "iagan")
+    ways = {
+        "float32": iagan.Execution(),
+        "bfloat16": iagan.Execution(precision="bfloat16"),
+        "bfloat16, compiled": iagan.Execution(precision="bfloat16", compile=True),
+    }
+    for way, execution in ways.items():
+        csgm = _step(args, facts.phase(y, exact, "csgm", execution))
+        adapt = _step(args, facts.phase(y, exact, "iagan", execution))
         whole = {
-            starts: (starts * paper.csgm_steps * csgm + paper.steps * adapt) / count
+            starts: (starts * iterations["csgm"] * csgm + iterations["iagan"] * adapt) / count
             for starts in STARTS
         }
         share = work / csgm / rates[way.split(",")[0]]
@@ -86,7 +88,6 @@ def _network(
     return found
 
 
-def _step(args: argparse.Namespace, y: Observation, generator: Generator, method: str) -> float:
+def _step(args: argparse.Namespace, work: Callable[[int], object]) -> float:
     """Seconds of one step of all images."""
-    taken = facts.step_seconds({method: facts.phase(y, generator, method)}, args.steps, args.rounds)
-    return statistics.median(taken[method])
+    return statistics.median(facts.step_seconds({"step": work}, args.steps, args.rounds)["step"])

@@ -58,15 +58,8 @@ def _work(
     z = generator.latent.sample(count, torch.Generator().manual_seed(1))
     operator = Gaussian.from_ratio(shape, ratio, 0) if ratio else BicubicDownsample(shape, scale=4)
     observation = iagan.observe(generator(z), operator)
-    return lambda: iagan.reconstruct(
-        observation,
-        generator,
-        "csgm",
-        csgm_steps=args.steps,
-        restarts=restarts,
-        batch_size=16,
-        effort="paper",
-    )
+    method = iagan.CSGM(steps=args.steps, restarts=restarts)
+    return lambda: iagan.reconstruct(observation, generator, method)
 
 
 def _measure(args: argparse.Namespace, works: dict[int, Callable[[], object]]) -> dict[int, float]:

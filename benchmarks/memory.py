@@ -65,7 +65,9 @@ def _peak() -> float:
 
 
 def _ours(generator: Generator, y: Observation) -> None:
-    iagan.reconstruct(y, generator, "iagan", csgm_steps=STEPS, steps=STEPS, effort="paper")
+    preset = iagan.presets.paper("iagan", y, generator)
+    method = iagan.presets.adjust(preset, csgm_steps=STEPS, steps=STEPS)
+    iagan.reconstruct(y, generator, method)
 
 
 def _reference(generator: Generator, y: Observation) -> None:

@@ -32,11 +32,9 @@ from iagan.experiments.paper import Setting
 from iagan.experiments.records import RunFolder
 from iagan.experiments.run import Plan, readable, simulate, truth_of
 from iagan.images import find_images
+from iagan.methods import Method, preferred_batch_size
 from iagan.observation import Observation
 from iagan.priors import Generator
-from iagan.reconstruction import worth_together
-from iagan.reconstruction.presets import paper_settings
-from iagan.reconstruction.result import Settings
 from iagan.types import Image
 
 TASKS = {"table2": "sr-4", "table1": "fourier-0.3-noise10", "table4": "deblur-u9-noise10"}
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if not good:
         raise SettingError(f"--images expects a folder of photographs; {args.images} has none.")
     paths, tasks = list(good), [_Task(name, key, tuple(good)) for name, key in TASKS.items()]
-    size = worth_together(generator)
+    size = preferred_batch_size(generator)
     for begin in range(0, len(paths), size):
         for task in tasks:
             _score(args, task, generator, paths[begin : begin + size], folder)
@@ -130,47 +128,40 @@ def _found(
     if who == "reference":
         yield from enumerate(_references(args, generator, observation))
         return
-    options: dict[str, Any] = {}
+    method: Method | str = "iagan"
     if who in PAPER:
-        settings = _settings(args, generator, observation)
-        options = {"effort": "paper", "restarts": PAPER[who] or args.restarts}
-        options |= {"csgm_steps": settings.csgm_steps, "steps": settings.steps}
-    if who.endswith("mixed"):
-        generator = generator.in_bfloat16(adapted=False)
-    found = iagan.reconstruct(observation, generator, "iagan", **options)
-    yield from enumerate(found.image.split(1))
+        paper = _paper(args, generator, observation)
+        method = iagan.presets.adjust(paper, restarts=PAPER[who] or args.restarts)
+    execution = iagan.Execution(precision="mixed" if who.endswith("mixed") else "float32")
+    result = iagan.reconstruct(observation, generator, method, execution=execution)
+    yield from enumerate(result.image.split(1))
 
 
 def _references(
     args: argparse.Namespace, generator: Generator, observation: Observation
 ) -> Iterator[Image]:
     """As many images at a time as there are threads, one thread each: no other result."""
-    settings = _settings(args, generator, observation)
+    iterations = _paper(args, generator, observation).iterations()
 
     def work(i: int) -> Image:
         torch.get_num_threads()  # else what follows is overwritten
         torch.set_num_threads(1)
         loop = PlainLoop(generator, _one_of(observation, i))
-        loop.csgm(settings.csgm_steps, args.restarts, gradients_of_weights=False)
-        return loop.iagan(settings.steps).image
+        loop.csgm(iterations["csgm"], args.restarts, gradients_of_weights=False)
+        return loop.iagan(iterations["iagan"]).image
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         yield from pool.map(work, range(len(observation.y)))
 
 
 def _one_of(observation: Observation, i: int) -> Observation:
-    return dc.replace(observation, y=observation.y[i : i + 1])
+    return observation[i : i + 1]
 
 
-def _settings(args: argparse.Namespace, generator: Generator, observation: Observation) -> Settings:
-    """The paper's, or that share of its iterations that was asked for."""
-    noise = observation.noise_std
-    settings = paper_settings("iagan", observation.operator, noise, generator)
-    return dc.replace(
-        settings,
-        csgm_steps=math.ceil(args.steps_scale * settings.csgm_steps),
-        steps=math.ceil(args.steps_scale * settings.steps),
-    )
+def _paper(args: argparse.Namespace, generator: Generator, observation: Observation) -> Method:
+    """With the paper's iterations, or that share of them that was asked for."""
+    preset = iagan.presets.paper("iagan", observation, generator)
+    return iagan.presets.adjust(preset, share=args.steps_scale)
 
 
 def _scores(
@@ -192,7 +183,7 @@ def _seconds(
     found: dict[str, list[float]] = {who: [] for who in ("reference", *args.who)}
     if args.rounds == 0:
         return found
-    settings, count = _settings(args, generator, observation), len(observation.y)
+    iterations, count = _paper(args, generator, observation).iterations(), len(observation)
     phases = _phases(args, generator, observation)
     for _ in range(args.rounds):
         step = {name: s[0] for name, s in facts.step_seconds(phases, STEPS, 1).items()}
@@ -203,7 +194,7 @@ def _seconds(
                 continue
             csgm, adapt = (step[name] for name in _phases_of(who))
             starts = PAPER.get(who) or args.restarts
-            whole = starts * settings.csgm_steps * csgm + settings.steps * adapt
+            whole = starts * iterations["csgm"] * csgm + iterations["iagan"] * adapt
             taken.append(whole / (1 if who == "reference" else count))
     return found
 
@@ -226,8 +217,8 @@ def _phases(
     }
     for who in set(args.who) & set(PAPER):
         for name in _phases_of(who):
-            prior = generator.in_bfloat16(adapted=False) if "mixed" in name else generator
-            found[name] = facts.phase(observation, prior, name.split()[-1])
+            execution = iagan.Execution(precision="mixed" if "mixed" in name else "float32")
+            found[name] = facts.phase(observation, generator, name.split()[-1], execution)
     return found
 
 

@@ -43,11 +43,13 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         "deepinv csgm": OwnProcess("deepinv", generator, one),
         "reference iagan": OwnProcess("iagan", generator, one),
     }
-    ours = {"ours": generator}
+    ours = {"ours": iagan.Execution()}
     if args.bfloat16:
-        ours["ours in bfloat16"] = generator.in_bfloat16()
-    for who, prior in ours.items():
-        works |= {f"{who} {phase}": facts.phase(many, prior, phase) for phase in PHASES}
+        ours["ours in bfloat16"] = iagan.Execution(precision="bfloat16")
+    for who, execution in ours.items():
+        works |= {
+            f"{who} {phase}": facts.phase(many, generator, phase, execution) for phase in PHASES
+        }
     taken = facts.step_seconds(works, args.steps, args.rounds)
     step = {
         name: [s / (args.batch if name.startswith("ours") else 1) for s in times]

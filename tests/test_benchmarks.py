@@ -28,9 +28,8 @@ def test_the_plain_loop_takes_the_same_steps():
     loop = PlainLoop(generator, observation)
     loop.csgm(6, restarts=2)
     plain = loop.iagan(5)
-    ours = iagan.reconstruct(
-        observation, generator, "iagan", effort="paper", restarts=2, csgm_steps=6, steps=4
-    )
+    method = iagan.IAGAN(iagan.CSGM(steps=6, restarts=2), steps=4)
+    ours = iagan.reconstruct(observation, generator, method)
     torch.testing.assert_close(ours.image, plain.image, rtol=0, atol=1e-4)
 
 

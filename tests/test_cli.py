@@ -75,7 +75,7 @@ def _refused(capsys, argv, *words):
 
 
 def test_the_choices_are_the_librarys():
-    assert tuple(iagan.METHODS) == options.METHODS
+    assert iagan.presets.NAMES == options.METHODS
     assert set(options.OPERATORS) <= set(iagan.operators.OPERATORS)
 
 
@@ -107,9 +107,10 @@ def test_observe_then_reconstruct(measurement, photo, prior, tmp_path, capsys):
     assert main(argv) == 0
     record = json.loads(capsys.readouterr().out)
     keys = ["file", "method", "prior", "seconds", "steps"]
-    keys += ["residual", "relative_residual", "noise_floor"]
+    keys += ["residual", "relative_residual", "noise_floor", "settings"]
     assert list(record) == keys
     noisy = "--noise" in measurement
+    assert iagan.methods.from_spec(record["settings"]).name == record["method"]
     assert record["method"] == ("iagan" if noisy else "iagan-bp")
     assert record["steps"] == 9
     assert (record["noise_floor"] > 0) == noisy
@@ -197,13 +198,13 @@ def test_inputs_measured_alike_are_recovered_together(photo, prior, tmp_path, ca
     }.items():
         assert main(_observe(photo, prior, folder / f"{name}.npz", *measurement)) == 0
     together = []
-    all_methods = iagan.reconstruction.reconstruct_all
+    all_methods = iagan.methods.reconstruct_all
 
     def counting(observation, *rest, **options):
         together.append(len(observation))
         return all_methods(observation, *rest, **options)
 
-    monkeypatch.setattr(iagan.reconstruction, "reconstruct_all", counting)
+    monkeypatch.setattr(iagan.methods, "reconstruct_all", counting)
     argv = ["--prior", prior, "--truth", str(photo), "--json", *QUICK, "--method", "iagan"]
     capsys.readouterr()
     assert main(["reconstruct", str(folder), *argv, "-o", str(tmp_path / "out")]) == 0
@@ -370,19 +371,23 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
 
 
 def test_ctrl_c_keeps_what_is_finished(observed, prior, tmp_path, capsys, monkeypatch):
-    """The second method is interrupted; the first one's picture stays, nothing half-written."""
+    """The second method is interrupted: the first one's picture stays, and the best image so far of
+    the second is kept under another name.
+    """
     from iagan.cli import progress
 
     def interrupt(self, event):
         if event.phase == "iagan":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress.ProgressBar, "__call__", interrupt)
+    monkeypatch.setattr(progress.EventBar, "__call__", interrupt)
     out = tmp_path / "out"
     argv = ["reconstruct", str(observed), "--prior", prior, "--method", "csgm", "--method", "iagan"]
     assert main([*argv, *QUICK, "-o", str(out)]) == 130
-    assert [path.name for path in out.iterdir()] == ["y_csgm.png"]
-    assert "kept" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["y_csgm.png", "y_iagan.partial.png"]
+    assert _size(out / "y_iagan.partial.png") == _size(out / "y_csgm.png")
+    said = capsys.readouterr().err
+    assert "the best so far is" in said and "kept" in said
 
 
 def test_measure_carries_on_past_a_bad_image(photo, tmp_path, capsys):

@@ -19,6 +19,11 @@ def test_own_generator_recovers_an_image_of_its_range(tmp_path):
     assert float(re.search(r"PSNR ([\d.]+)", _run("own_generator.py", tmp_path)).group(1)) > 30
 
 
+def test_a_mean_of_several_runs_is_better_than_nothing(tmp_path):
+    said = _run("own_method.py", tmp_path)
+    assert float(re.search(r"mean-of: PSNR ([\d.]+)", said).group(1)) > 20
+
+
 def test_own_measurement_fills_the_scratch(tmp_path):
     said = _run("own_measurement.py", tmp_path)
     naive, dip = map(float, re.findall(r"scratch ([\d.]+)", said))

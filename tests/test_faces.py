@@ -6,8 +6,9 @@ import torch
 import iagan
 from helpers import as_users_run_it
 from iagan.images import astronaut, crop_square
+from iagan.methods.presets import ENCODER_STEPS, fast
+from iagan.methods.task import Task
 from iagan.operators import BicubicDownsample
-from iagan.reconstruction.presets import ENCODER_STEPS, fast_settings
 
 SHAPE = (3, 128, 128)
 
@@ -29,7 +30,9 @@ def test_one_start_from_the_encoder_beats_five_random_ones(prior, truth):
         one = iagan.reconstruct(y, prior, "csgm")
         alone = iagan.load_prior("faces")
         alone.encoder = None
-        five = iagan.reconstruct(y, alone, "csgm", restarts=5, csgm_steps=ENCODER_STEPS)
+        method = fast("csgm", y, alone)
+        method = iagan.presets.adjust(method, restarts=5, csgm_steps=ENCODER_STEPS)
+        five = iagan.reconstruct(y, alone, method)
     assert int(one.iterations) <= ENCODER_STEPS
     assert float(one.residual) < float(five.residual)
     assert iagan.measure.psnr(one.image, truth) > iagan.measure.psnr(five.image, truth)
@@ -38,25 +41,26 @@ def test_one_start_from_the_encoder_beats_five_random_ones(prior, truth):
 def test_the_settings_of_the_default_are_those_that_were_measured(prior):
     """With a prior that has an encoder; and without it those of before."""
     operator = BicubicDownsample(SHAPE, scale=4)
-    found = fast_settings("iagan-bp", operator, 0.0, prior)
-    assert (found.latent_start, found.csgm_steps, found.latent_pull) == ("encoder", 30, 0.0)
-    assert (found.weight_rate, found.latent_rate, found.steps) == (2e-4, 1e-2, 83)
+    y = iagan.Observation(torch.zeros(1, 3, 32, 32), operator)
+    method = fast("iagan-bp", y, prior).inner
+    csgm = method.start
+    assert (csgm.first_start, csgm.steps, csgm.latent_prior_weight) == ("encoder", 30, 0.0)
+    assert (method.weight_rate, method.latent_rate, method.steps) == (2e-4, 1e-2, 83)
     alone = iagan.load_prior("faces")
     alone.encoder = None
-    before = fast_settings("iagan-bp", operator, 0.0, alone)
-    assert (before.latent_start, before.csgm_steps) == ("random", 160)
-    assert before.latent_pull == pytest.approx(1 / 400)
+    before = fast("iagan-bp", y, alone).inner.start
+    assert (before.first_start, before.steps, before.plateau) == ("random", 160, 1e-3)
+    assert before.latent_prior_weight == pytest.approx(1 / 400)
 
 
 def test_the_mean_face_is_the_start_where_the_naive_picture_misleads(prior):
     """y = 0 of an operator whose naive picture is another face: the encoder's z is not taken."""
-    from iagan.reconstruction.csgm import encoded_latents
-    from iagan.reconstruction.resolve import resolve
+    from iagan.methods.csgm import encoded_latents
 
     mean = prior(torch.zeros(1, 256))
     y = iagan.observe(mean.clamp(0, 1), iagan.operators.UniformBlur(SHAPE, size=3))
-    task = resolve(y, prior, "csgm", {}, 0)
-    assert torch.equal(encoded_latents(task), torch.zeros(1, 256))
+    latents = encoded_latents(iagan.CSGM(), Task(y, prior, (0,)))
+    assert torch.equal(latents, torch.zeros(1, 256))
 
 
 def test_the_default_recovery_of_the_astronaut(prior, truth):
@@ -65,7 +69,7 @@ def test_the_default_recovery_of_the_astronaut(prior, truth):
     with as_users_run_it():
         result = iagan.reconstruct(y, prior)
         naive = iagan.reconstruct(y, None, "naive")
-    assert result.settings.method == "iagan-bp"
+    assert result.method.name == "iagan-bp"
     found = iagan.measure.psnr(result.image, truth)
     assert found == pytest.approx(27.27, abs=0.1)
     assert found > iagan.measure.psnr(naive.image, truth) + 1.0

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import iagan
+from iagan.engine import Execution
 from iagan.errors import SettingError
-from iagan.priors import Began, Generator, LatentLaw, Pggan, run
-from iagan.reconstruction import optimize
-from iagan.reconstruction.adapt import all_together, one_by_one
+from iagan.methods import networks
+from iagan.methods.networks import AdaptedNetworks, synthesis
+from iagan.priors import Began, Generator, LatentLaw, Pggan
 
 NETWORKS = {
     "began": (lambda: Began(8, 32, 5), (5,)),
@@ -39,33 +40,43 @@ def without_code(monkeypatch):
 
     trace = partial(torch.compile, backend="aot_eager")
     monkeypatch.setattr(torch, "compile", compile)
-    run.compiled.cache_clear()
+    networks._compiled.cache_clear()
     yield compiles
-    run.compiled.cache_clear()
+    networks._compiled.cache_clear()
     torch.compiler.reset()
 
 
-def _images_and_slopes(generator, way):
-    """Of three images whose weights differ."""
+def _images_and_slopes(generator, execution, apart=False):
+    """Of three images whose weights differ; `apart`: a module an image."""
     rng = torch.Generator().manual_seed(1)
+    stacked = AdaptedNetworks([generator] * 3, execution)
     theta = {
-        name: (value + 0.1 * torch.randn(3, *value.shape, generator=rng)).requires_grad_()
-        for name, value in generator.parameters().items()
+        name: (value + 0.1 * torch.randn(value.shape, generator=rng)).requires_grad_()
+        for name, value in stacked.leaves.items()
     }
     z = torch.randn(3, *generator.latent.shape, generator=rng).requires_grad_()
-    x = way(generator, theta, z)
-    return x.detach(), torch.autograd.grad(x.square().sum(), [z, *theta.values()])
+    if not apart:
+        x = stacked(theta, z)
+        return x.detach(), torch.autograd.grad(x.square().sum(), [z, *theta.values()])
+    alone = [AdaptedNetworks([generator], execution) for _ in range(3)]
+    for i, one in enumerate(alone):
+        for name, weight in one.leaves.items():
+            weight.data = theta[name].data[i].clone()
+    x = torch.cat([one(one.leaves, z[i : i + 1]) for i, one in enumerate(alone)])
+    own = [weight for one in alone for weight in one.leaves.values()]
+    of_z, *slopes = torch.autograd.grad(x.square().sum(), [z, *own])
+    size = len(theta)
+    return x.detach(), [of_z, *(torch.stack(slopes[i::size]) for i in range(size))]
 
 
 @pytest.mark.parametrize("generator", NETWORKS, indirect=True)
-def test_in_bfloat16_all_together_is_one_by_one(generator):
-    """Under torch.autocast and vmap some convolutions got features of another type than weights."""
-    quick = generator.in_bfloat16()
-    (a, of_a), (b, of_b) = (_images_and_slopes(quick, w) for w in (one_by_one, all_together))
-    exact, of_exact = _images_and_slopes(generator, all_together)
+def test_in_bfloat16_stacked_is_a_module_an_image(generator):
+    quick = Execution(precision="bfloat16")
+    (a, of_a), (b, of_b) = (_images_and_slopes(generator, quick, apart) for apart in (True, False))
+    exact, of_exact = _images_and_slopes(generator, Execution())
     assert a.dtype == b.dtype == torch.float32
-    assert (a - b).norm() < 0.02 * exact.norm()
-    assert 0 < (b - exact).norm() < 0.02 * exact.norm()
+    for x in (a, b):
+        assert 0 < (x - exact).norm() < 0.02 * exact.norm()
     expected = torch.cat([slope.flatten() for slope in of_exact])
     for slopes in (of_a, of_b):
         assert all(slope.dtype == torch.float32 for slope in slopes)
@@ -74,37 +85,34 @@ def test_in_bfloat16_all_together_is_one_by_one(generator):
 
 
 @pytest.mark.parametrize("generator", NETWORKS, indirect=True)
-@pytest.mark.parametrize("precise", [True, False], ids=["float32", "bfloat16"])
-def test_compiled_it_gives_the_same(generator, precise, without_code):
-    generator = generator if precise else generator.in_bfloat16()
-    for way in (one_by_one, all_together, lambda g, theta, z: g(z)[:, :, ::2] * theta_sum(theta)):
-        (x, slopes), (expected, of_wanted) = (
-            _images_and_slopes(g, way) for g in (generator.compiled(), generator)
-        )
-        torch.testing.assert_close(x, expected)
-        torch.testing.assert_close(slopes, of_wanted)
-    assert len(without_code) == 3, "each way of running is compiled once"
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_it_gives_the_same(generator, precision, without_code):
+    plain, quick = Execution(precision=precision), Execution(precision=precision, compile=True)
+    (x, slopes), (expected, of_expected) = (
+        _images_and_slopes(generator, each) for each in (quick, plain)
+    )
+    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(slopes, list(of_expected))
+    z = torch.randn(3, *generator.latent.shape)
+    torch.testing.assert_close(synthesis(generator, quick)(z), synthesis(generator, plain)(z))
+    assert len(without_code) == 2, "each way of running is compiled once"
 
 
-def theta_sum(theta):
-    """So that every weight has a gradient where the network does not use it."""
-    return sum(value.square().sum() for value in theta.values())
-
-
-def test_a_reconstruction_with_a_compiled_prior_is_the_same(monkeypatch, without_code):
-    """In whole batches, as on a GPU."""
-    monkeypatch.setattr(optimize, "by_rows", lambda device: False)
+def test_a_reconstruction_with_a_compiled_prior_is_the_same(without_code):
     torch.manual_seed(0)
     prior = Generator(Began(8, 32, 5), LatentLaw("uniform", (5,)))
     operator = iagan.operators.BicubicDownsample((3, 32, 32), 4)
     y = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    found, expected = (
-        iagan.reconstruct(iagan.Observation(y, operator), p, "iagan", csgm_steps=4, steps=4)
-        for p in (prior.compiled(), prior)
+    method = iagan.IAGAN(iagan.CSGM(steps=4), steps=4)
+    result, expected = (
+        iagan.reconstruct(
+            iagan.Observation(y, operator), prior, method, execution=Execution(compile=compiled)
+        )
+        for compiled in (True, False)
     )
     assert len(without_code) == 2, "CSGM's network and IAGAN's"
-    torch.testing.assert_close(found.trace, expected.trace)
-    torch.testing.assert_close(found.image, expected.image)
+    torch.testing.assert_close(result.trace, expected.trace)
+    torch.testing.assert_close(result.image, expected.image)
 
 
 @pytest.mark.parametrize("generator", ["began"], indirect=True)
@@ -115,20 +123,10 @@ def test_where_torch_cannot_compile_it_is_said_in_one_line(generator, monkeypatc
         raise TorchDynamoException("No working C++ compiler found\nand much more")
 
     monkeypatch.setattr(torch, "compile", lambda function: fail)
-    run.compiled.cache_clear()
+    networks._compiled.cache_clear()
     with pytest.raises(
         SettingError, match="got: No working C\\+\\+ compiler found. Go on"
     ) as caught:
-        generator.compiled()(torch.zeros(1, 5))
+        synthesis(generator, Execution(compile=True))(torch.zeros(1, 5))
     assert "\n" not in str(caught.value)
-    run.compiled.cache_clear()
-
-
-def test_a_network_of_one_precision_alone_is_refused_before_the_work():
-    class Stubborn(Began):
-        def forward(self, z):
-            return super().forward(z.float())
-
-    generator = Generator(Stubborn(8, 32, 5), LatentLaw("uniform", (5,)))
-    with pytest.raises(SettingError, match="in_bfloat16 expects .* Go on in full precision"):
-        generator.in_bfloat16()
+    networks._compiled.cache_clear()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from iagan.engine import Execution
 from iagan.errors import FileError, IaganError, SettingError, ShapeError
+from iagan.methods.networks import AdaptedNetworks, synthesis
 from iagan.priors import (
     PRIORS,
     Began,
@@ -44,19 +46,6 @@ def test_the_callers_network_is_copied():
     torch.testing.assert_close(generator(torch.ones(1, 4)), before)
 
 
-def test_synthesize_uses_the_given_weights_and_differentiates_them():
-    generator = Generator(_module(), LatentLaw("normal", (4,)))
-    z = torch.randn(2, 4)
-    theta = generator.parameters()
-    torch.testing.assert_close(generator.synthesize(theta, z), generator(z))
-    theta = {name: torch.zeros_like(value).requires_grad_() for name, value in theta.items()}
-    x = generator.synthesize(theta, z)
-    torch.testing.assert_close(x, torch.full((2, 3, 4, 4), 0.5))
-    x.sum().backward()
-    assert theta["0.bias"].grad.abs().sum() > 0
-    assert generator.parameters()["0.bias"].abs().sum() > 0
-
-
 def test_to_gives_a_copy_in_another_precision():
     generator = Generator(_module(), LatentLaw("normal", (4,)))
     double = generator.to("cpu", torch.float64)
@@ -64,35 +53,43 @@ def test_to_gives_a_copy_in_another_precision():
     assert generator(torch.ones(1, 4)).dtype == torch.float32
 
 
-def test_in_bfloat16_the_convolutions_alone_lose_precision():
+def test_an_adapted_network_is_a_copy():
+    """Its weights are those of the prior at first; moving them changes it alone."""
+    generator = Generator(_module(), LatentLaw("normal", (4,)))
+    z = torch.randn(2, 4)
+    before = generator(z)
+    adapted = AdaptedNetworks([generator], Execution())
+    torch.testing.assert_close(adapted(adapted.leaves, z), before)
+    with torch.no_grad():
+        for weight in adapted.leaves.values():
+            weight.zero_()
+    torch.testing.assert_close(adapted(adapted.leaves, z), torch.full((2, 3, 4, 4), 0.5))
+    torch.testing.assert_close(generator(z), before)
+
+
+def test_in_bfloat16_the_network_alone_loses_precision():
     """Weights, latents, images and gradients stay float32; the image differs by bfloat16's step."""
     torch.manual_seed(0)
     generator = Generator(Began(8, 32, 6), LatentLaw("uniform", (6,)))
-    quick, z = generator.in_bfloat16(), torch.rand(2, 6)
-    theta = {name: value.requires_grad_() for name, value in generator.parameters().items()}
-    exact, x = generator.synthesize(theta, z), quick.synthesize(theta, z)
+    z = torch.rand(2, 6, requires_grad=True)
+    exact, x = (synthesis(generator, Execution(precision=p))(z) for p in ("float32", "bfloat16"))
+    assert torch.equal(exact, generator(z))
+    assert torch.equal(synthesis(generator, Execution(precision="mixed"))(z), x)
+    assert torch.equal(synthesis(generator, Execution(precision="bfloat16"), exact=True)(z), exact)
     assert x.dtype == torch.float32
-    assert all(value.dtype == torch.float32 for value in quick.parameters().values())
-    assert torch.equal(generator(z), exact), "the first one is as it was"
-    assert torch.equal(quick(z), x)
     assert 0 < (x - exact).abs().max() < 2**-6
-    slopes = torch.autograd.grad(x.square().sum(), list(theta.values()))
-    expected = torch.autograd.grad(exact.square().sum(), list(theta.values()))
-    for slope, want in zip(slopes, expected, strict=True):
-        assert slope.dtype == torch.float32
-        assert (slope - want).norm() < 0.05 * want.norm()
+    slope, expected = (torch.autograd.grad(each.square().sum(), z)[0] for each in (x, exact))
+    assert slope.dtype == torch.float32
+    assert (slope - expected).norm() < 0.05 * expected.norm()
 
 
-def test_in_bfloat16_but_for_adapted_weights_those_are_exact():
-    """`adapted=False`, also after `to`: G(z) in bfloat16, G_θ(z) as if nothing had been asked."""
-    torch.manual_seed(0)
-    generator = Generator(Began(8, 32, 6), LatentLaw("uniform", (6,)))
-    mixed, z = generator.in_bfloat16(adapted=False).to("cpu"), torch.rand(2, 6)
-    theta = generator.parameters()
-    each = {name: value.expand(2, *value.shape) for name, value in theta.items()}
-    assert torch.equal(mixed(z), generator.in_bfloat16()(z))
-    assert torch.equal(mixed.synthesize(theta, z), generator.synthesize(theta, z))
-    assert torch.equal(mixed.synthesize_each(each, z), generator.synthesize_each(each, z))
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_a_prior_made_without_gradients_can_be_differentiated_through(guard):
+    with guard():
+        generator = Generator(_module(), LatentLaw("normal", (4,)))
+    z = torch.randn(2, 4, requires_grad=True)
+    generator(z).sum().backward()
+    assert z.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("law", "mean", "std"), [("uniform", 0, 3**-0.5), ("normal", 0, 1)])

@@ -1,20 +1,21 @@
-"""L-BFGS in the one loop: it solves what has a known solution, row by row."""
+"""L-BFGS in the one loop: it solves what has a known solution, problem by problem."""
 
 import pytest
 import torch
 from scipy import optimize
 
-from iagan.reconstruction.optimize import Rules, minimize
+from iagan.engine.lbfgs import Lbfgs, LbfgsOptions
+from iagan.engine.minimize import MinimizeOptions, minimize
 
 
-def _run(function, start, steps, rows=None):
+def _run(function, start, steps, goal=None):
     """`function` of `(batch, d)` → `(batch,)`, minimised from `start`."""
 
-    def objective(variables, step, rows):
-        x = torch.stack(list(variables["x"]))
-        return function(x), x[:, None, None]
+    def objective(leaves, step, problems):
+        return function(leaves["x"]), leaves["x"][:, None, None]
 
-    return minimize(objective, {"x": start}, Rules(steps, None), rows)
+    options = MinimizeOptions(steps, None, goal=goal)
+    return minimize(objective, {"x": start.clone()}, options, len(start))
 
 
 def _rosenbrock(x):
@@ -31,15 +32,15 @@ def test_a_quadratic_is_solved_as_by_linear_algebra():
     def function(x):
         return torch.einsum("bi,bij,bj->b", x - target, hessian, x - target)
 
-    found = _run(function, torch.zeros(3, 10, dtype=torch.float64), 60)
-    torch.testing.assert_close(found.variables["x"], target, rtol=0, atol=1e-6)
+    result = _run(function, torch.zeros(3, 10, dtype=torch.float64), 60)
+    torch.testing.assert_close(result.variables["x"], target, rtol=0, atol=1e-6)
 
 
 def test_rosenbrocks_valley_costs_little_more_than_scipys():
     """Independent: scipy's L-BFGS-B, evaluations to the same objective."""
     start = torch.tensor([[-1.2, 1.0, -1.2, 1.0], [2.0, -1.0, 0.5, 3.0]], dtype=torch.float64)
-    found = _run(_rosenbrock, start, 150)
-    assert (found.objective < 1e-8).all()
+    result = _run(_rosenbrock, start, 150)
+    assert (result.objective < 1e-8).all()
     for row, x in enumerate(start):
         theirs = []
 
@@ -50,11 +51,11 @@ def test_rosenbrocks_valley_costs_little_more_than_scipys():
 
         optimize.minimize(function, x.numpy(), jac=True, method="L-BFGS-B", tol=1e-14)
         needed = next(i for i, value in enumerate(theirs) if value < 1e-8)
-        ours = int((found.trace[row] < 1e-8).nonzero()[0])
+        ours = int((result.trace[row] < 1e-8).nonzero()[0])
         assert ours <= 2 * needed
 
 
-def test_a_row_goes_its_own_way_whatever_is_beside_it():
+def test_a_problem_goes_its_own_way_whatever_is_beside_it():
     start = torch.tensor([[-1.2, 1.0], [3.0, -2.0], [0.0, 5.0]], dtype=torch.float64)
     together = _run(_rosenbrock, start, 40)
     for row in range(3):
@@ -71,25 +72,33 @@ def test_what_is_not_finite_is_stepped_back_from(wall):
         return torch.where((x > 0).all(1), value, torch.full_like(value, wall))
 
     start = torch.tensor([[0.01, 1.5], [1.0, 0.03]], dtype=torch.float64)
-    found = _run(function, start, 80)
-    torch.testing.assert_close(found.variables["x"], torch.full_like(start, 0.1), atol=1e-6, rtol=0)
-    assert found.recoveries.sum() > 0, "the wall must have been met"
+    result = _run(function, start, 80)
+    torch.testing.assert_close(
+        result.variables["x"], torch.full_like(start, 0.1), atol=1e-6, rtol=0
+    )
+    assert result.recoveries.sum() > 0, "the wall must have been met"
 
 
-def test_rows_at_their_goal_leave_and_the_others_go_on():
+def test_problems_at_their_goal_end_and_the_others_go_on():
     start = torch.tensor([[-1.2, 1.0], [3.0, -2.0], [0.0, 5.0]], dtype=torch.float64)
     free = _run(_rosenbrock, start, 60)
 
-    def objective(variables, step, rows):
-        x = torch.stack(list(variables["x"]))
-        return _rosenbrock(x), x[:, None, None]
-
     goal = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)
-    found = minimize(objective, {"x": start}, Rules(60, None, goal=goal))
+    result = _run(_rosenbrock, start, 60, goal)
     for row in range(3):
         reached = (free.trace[row] <= goal[row]).nonzero()
         end = int(reached[0]) if len(reached) else 60
-        assert found.steps[row] == end
+        assert result.steps[row] == end
         torch.testing.assert_close(
-            found.trace[row, : end + 1], free.trace[row, : end + 1], rtol=1e-9, atol=1e-12
+            result.trace[row, : end + 1], free.trace[row, : end + 1], rtol=1e-9, atol=1e-12
         )
+
+
+def test_no_step_is_longer_than_its_bound():
+    """Root mean square of the entries, at whatever slope."""
+    leaves = {"x": torch.zeros(2, 4, requires_grad=True)}
+    lbfgs = Lbfgs(leaves, LbfgsOptions(max_rms_step=0.25))
+    leaves["x"].grad = torch.tensor([[1e6] * 4, [1e-3] * 4])
+    lbfgs.step(torch.zeros(2))
+    lengths = leaves["x"].detach().square().mean(1).sqrt()
+    torch.testing.assert_close(lengths, torch.tensor([0.25, 1e-3]), rtol=1e-5, atol=0)

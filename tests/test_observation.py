@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import zipfile
 
@@ -47,7 +48,7 @@ def test_the_noise_has_its_std_on_every_real_number(operator):
         assert float(part.std()) == pytest.approx(0.1, rel=0.03)
         assert abs(float(part.mean())) < 0.003
     norms = sum(part.flatten(1).square().sum(1) for part in parts).sqrt()
-    assert float(norms.mean()) == pytest.approx(observation.noise_floor, rel=0.03)
+    assert float(norms.mean()) == pytest.approx(float(observation.noise_floor[0]), rel=0.03)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -110,7 +111,7 @@ def test_a_file_holds_the_whole_observation(operator, tmp_path):
     after = iagan.load_observation(tmp_path / "y.npz")
     assert torch.equal(after.y, before.y)
     assert after.y.dtype == before.y.dtype
-    assert (after.noise_std, after.crop) == (0.04, (3, 4, 50))
+    assert (after.sigma.tolist(), after.crop) == ([0.04, 0.04], (3, 4, 50))
     torch.testing.assert_close(after.operator(x), operator(x), rtol=0, atol=0)
 
 
@@ -250,6 +251,21 @@ def test_an_array_that_declares_to_be_huge_is_refused(tmp_path):
         archive.writestr("about.npy", about)
     with pytest.raises(ObservationFileError, match=r"y\.npz"):
         iagan.load_observation(tmp_path / "y.npz")
+
+
+def test_every_image_may_have_noise_of_its_own(tmp_path):
+    operator = Identity(SHAPE)
+    y = torch.zeros(3, *SHAPE)
+    observation = iagan.Observation(y, operator, [0.0, 0.1, 0.2])
+    assert observation.is_noisy
+    assert not observation[:1].is_noisy
+    floor = math.sqrt(operator.m)
+    assert observation.noise_floor.tolist() == pytest.approx([0, 0.1 * floor, 0.2 * floor])
+    assert observation[[2, 0]].sigma.tolist() == [0.2, 0.0]
+    iagan.save_observation(observation, tmp_path / "y.npz")
+    assert iagan.load_observation(tmp_path / "y.npz").sigma.tolist() == [0.0, 0.1, 0.2]
+    with pytest.raises(SettingError, match="one number or 3, one an image"):
+        iagan.Observation(y, operator, [0.1, 0.2])
 
 
 def test_wrong_values_are_refused_in_words(tmp_path):

@@ -1,5 +1,6 @@
 """The methods, against closed forms; and that neither batch nor order of work changes a result."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 import iagan
 from iagan.errors import SettingError, ShapeError
+from iagan.methods.networks import AdaptedNetworks
 from iagan.operators import (
     BicubicDownsample,
     Gaussian,
@@ -16,9 +18,8 @@ from iagan.operators import (
     UniformBlur,
 )
 from iagan.priors import Began, Generator, LatentLaw
-from iagan.reconstruction import adapt
-from iagan.reconstruction.presets import paper_settings
-from toys import SHAPE, images, linear_generator, nonlinear_generator, observe, prior_called
+from iagan.priors.networks.tapered import Tapered
+from toys import SHAPE, images, linear_generator, nonlinear_generator, observe, prior_called, run
 
 QUICK = {"csgm_steps": 12, "steps": 6}
 OPERATORS = [
@@ -37,9 +38,7 @@ def test_csgm_reaches_the_least_squares_latent_of_a_linear_generator():
     generator, basis = linear_generator()
     operator = Gaussian.from_ratio(SHAPE, 0.05, seed=1)
     observation = iagan.observe(images(2), operator)
-    result = iagan.reconstruct(
-        observation, generator, "csgm", csgm_steps=1500, restarts=2, effort="paper"
-    )
+    result = iagan.reconstruct(observation, generator, iagan.CSGM(steps=1500, restarts=2))
     dense = operator(basis.T.reshape(4, *SHAPE)).T
     z = torch.linalg.lstsq(dense, observation.y.double().T).solution.T
     torch.testing.assert_close(result.latent.double(), z, rtol=0, atol=2e-3)
@@ -61,15 +60,21 @@ def test_back_projection_fits_y_and_changes_only_what_was_measured(operator):
 def test_every_method_runs_on_every_operator_and_reports_its_residual(operator):
     observation = observe(2, operator)
     generator = nonlinear_generator()
-    prior_methods = [name for name in iagan.METHODS if name != "dip"]
-    for result in iagan.reconstruct_all(observation, generator, prior_methods, **QUICK):
+    names = [name for name in iagan.presets.NAMES if name != "dip"]
+    methods = [
+        iagan.presets.adjust(iagan.presets.fast(name, observation, generator), **QUICK)
+        for name in names
+    ]
+    results = list(iagan.reconstruct_all(observation, generator, methods))
+    assert [result.method.name for result in results] == names
+    for result in results:
         assert result.image.shape == (2, *SHAPE)
         residual = operator(result.image.double()) - observation.y.to(
             torch.complex128 if observation.y.is_complex() else torch.float64
         )
         expected = torch.stack([torch.linalg.vector_norm(row) for row in residual])
         torch.testing.assert_close(result.residual.double(), expected, rtol=1e-5, atol=1e-6)
-        if result.settings.method.endswith("-bp"):
+        if isinstance(result.method, iagan.BackProjected):
             assert result.relative_residual.max() < 1e-5
 
 
@@ -79,11 +84,10 @@ def test_a_result_does_not_depend_on_the_batch(method):
     generator = nonlinear_generator()
     observation = observe(3, noise_std=0.02)
     options = {**QUICK, "restarts": 2}
-    together = iagan.reconstruct(observation, generator, method, **options)
-    split = iagan.reconstruct(observation, generator, method, batch_size=2, **options)
-    alone = [
-        iagan.reconstruct(observation[i : i + 1], generator, method, **options) for i in range(3)
-    ]
+    together = run(observation, generator, method, **options)
+    two = iagan.Execution(batch_size=2)
+    split = run(observation, generator, method, execution=two, **options)
+    alone = [run(observation[i : i + 1], generator, method, **options) for i in range(3)]
     torch.testing.assert_close(split.image, together.image, rtol=0, atol=1e-9)
     torch.testing.assert_close(
         torch.cat([result.image for result in alone]), together.image, rtol=0, atol=1e-9
@@ -93,50 +97,48 @@ def test_a_result_does_not_depend_on_the_batch(method):
     )
 
 
-def test_dip_does_not_depend_on_the_batch_and_fits_better_with_more_steps():
+def test_dip_learns_and_does_not_depend_on_the_batch():
+    """At rate 0 the same perturbed inputs give next to nothing."""
     operator = Identity((3, 32, 32))
     truth = torch.nn.functional.interpolate(images(2), size=(32, 32), mode="bilinear").float()
     observation = iagan.observe(truth, operator)
-    few, many = (iagan.reconstruct(observation, method="dip", steps=n) for n in (1, 6))
-    assert (many.residual < few.residual).all()
-    alone = [
-        iagan.reconstruct(observation[i : i + 1], method="dip", steps=1, seed=0) for i in range(2)
-    ]
+    few, many, never = (
+        iagan.reconstruct(observation, method=method)
+        for method in (iagan.DIP(1), iagan.DIP(12), iagan.DIP(12, rate=0.0))
+    )
+    assert (many.residual < 0.7 * never.residual).all()
+    alone = [iagan.reconstruct(observation[i : i + 1], method=iagan.DIP(1)) for i in range(2)]
     torch.testing.assert_close(
         torch.cat([result.image for result in alone]), few.image, rtol=0, atol=1e-4
     )
 
 
-def test_weights_an_image_give_the_same_one_by_one_and_all_together():
-    """The CPU's loop against the GPU's vmap, values and gradients."""
+def test_stacked_weights_give_the_same_as_a_module_an_image():
+    """What a GPU runs against what a CPU runs, values and gradients."""
     generator = nonlinear_generator()
-    rng = torch.Generator().manual_seed(0)
-    theta = {
-        name: torch.stack([value + 0.1 * i for i in range(3)]).requires_grad_()
-        for name, value in generator.parameters().items()
-    }
-    z = torch.rand(3, 6, generator=rng, dtype=torch.float64)
-    rows = {name: value.unbind() for name, value in theta.items()}
-    loop = adapt.one_by_one(generator, rows, z.unbind())
-    batched = adapt.all_together(generator, rows, z.unbind())
-    torch.testing.assert_close(loop, batched)
-    by_loop, by_vmap = (
-        torch.autograd.grad(x.square().sum(), theta.values()) for x in (loop, batched)
-    )
-    for a, b in zip(by_loop, by_vmap, strict=True):
-        torch.testing.assert_close(a, b)
+    z = torch.rand(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    stacked = AdaptedNetworks([generator] * 3, iagan.Execution())
+    alone = [AdaptedNetworks([generator], iagan.Execution()) for _ in range(3)]
+    for i, one in enumerate(alone):
+        for name, weight in one.leaves.items():
+            weight.data += 0.1 * i
+            stacked.leaves[name].data[i] = weight.data
+    leaves = {name: weight.requires_grad_() for name, weight in stacked.leaves.items()}
+    together = stacked(leaves, z)
+    each = [one(one.leaves, z[i : i + 1]) for i, one in enumerate(alone)]
+    torch.testing.assert_close(together, torch.cat(each))
+    by_vmap = torch.autograd.grad(together.square().sum(), list(leaves.values()))
+    for i, (one, x) in enumerate(zip(alone, each, strict=True)):
+        own = torch.autograd.grad(x.square().sum(), list(one.leaves.values()))
+        for whole, mine in zip(by_vmap, own, strict=True):
+            torch.testing.assert_close(whole[i], mine)
 
 
 def test_image_adaptation_fits_better_than_the_range_of_the_generator():
     observation = observe(2)
-    csgm, iagan_ = iagan.reconstruct_all(
-        observation,
-        nonlinear_generator(),
-        ["csgm", "iagan"],
-        csgm_steps=150,
-        steps=60,
-        effort="paper",
-    )
+    start = iagan.CSGM(steps=150)
+    methods = [start, iagan.IAGAN(start, steps=60)]
+    csgm, iagan_ = iagan.reconstruct_all(observation, nonlinear_generator(), methods)
     assert (iagan_.residual < csgm.residual).all()
     assert iagan_.trace.shape == (2, 151 + 61)
     torch.testing.assert_close(iagan_.trace[:, :151], csgm.trace)
@@ -144,31 +146,28 @@ def test_image_adaptation_fits_better_than_the_range_of_the_generator():
 
 def test_methods_that_share_csgm_run_it_once():
     done = []
-    observation = observe()
-    list(
-        iagan.reconstruct_all(
-            observation,
-            nonlinear_generator(),
-            ["csgm", "csgm-bp", "iagan", "iagan-bp"],
-            on_progress=lambda progress: done.append(progress.phase),
-            **QUICK,
-        )
+    csgm = iagan.CSGM(steps=12)
+    adapted = iagan.IAGAN(csgm, steps=6)
+    results = iagan.reconstruct_all(
+        observe(),
+        nonlinear_generator(),
+        [csgm, iagan.BackProjected(csgm), adapted, iagan.BackProjected(adapted)],
+        on_event=lambda event: done.append(event.phase),
     )
-    assert done.count("csgm") == QUICK["csgm_steps"] + 1
-    assert done.count("iagan") == QUICK["steps"] + 1
+    seconds = [result.seconds for result in results]
+    assert done.count("csgm") == 13
+    assert done.count("iagan") == 7
+    assert seconds == sorted(seconds), "each counts what it starts from"
 
 
 def test_more_restarts_only_add_starts():
     observation = observe(2)
     one, four = (
-        iagan.reconstruct(observation, nonlinear_generator(), "csgm", csgm_steps=12, restarts=k)
-        for k in (1, 4)
+        run(observation, nonlinear_generator(), "csgm", csgm_steps=12, restarts=k) for k in (1, 4)
     )
     # the kept start is the one of smallest objective, which the law of z has its say in
     assert (four.trace.amin(1) <= one.trace.amin(1) + 1e-12).all()
-    seeded = iagan.reconstruct(
-        observation, nonlinear_generator(), "csgm", csgm_steps=12, seed=[0, 5]
-    )
+    seeded = run(observation, nonlinear_generator(), "csgm", csgm_steps=12, seed=[0, 5])
     torch.testing.assert_close(seeded.image[0], one.image[0], rtol=0, atol=1e-9)
     assert not torch.allclose(seeded.image[1], one.image[1])
 
@@ -176,7 +175,7 @@ def test_more_restarts_only_add_starts():
 def test_the_callers_generator_is_not_changed():
     generator = nonlinear_generator()
     before = {name: value.clone() for name, value in generator.parameters().items()}
-    iagan.reconstruct(observe(), generator, "iagan", **QUICK)
+    run(observe(), generator, "iagan", **QUICK)
     for name, value in generator.parameters().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
@@ -190,7 +189,7 @@ def test_a_nan_while_optimizing_is_survived_and_said(caplog):
         return forward(z) + torch.where(z.abs().amax(1) > 1.05, torch.nan, 0.0)[:, None, None, None]
 
     generator.module.forward = brittle
-    result = iagan.reconstruct(observe(), generator, "csgm", csgm_steps=80)
+    result = run(observe(), generator, "csgm", csgm_steps=80)
     assert torch.isnan(result.trace).any(), "the test's generator must break"
     assert torch.isfinite(result.image).all()
     assert "earlier iterate" in result.messages[0]
@@ -198,17 +197,17 @@ def test_a_nan_while_optimizing_is_survived_and_said(caplog):
 
 
 def test_the_default_method_follows_the_noise():
-    clean = iagan.reconstruct(observe(), nonlinear_generator(), **QUICK)
-    noisy = iagan.reconstruct(observe(noise_std=0.1), nonlinear_generator(), **QUICK)
-    assert (clean.settings.method, noisy.settings.method) == ("iagan-bp", "iagan")
-    assert noisy.noise_floor == pytest.approx(0.1 * math.sqrt(3 * 4 * 4))
+    clean = run(observe(), nonlinear_generator(), **QUICK)
+    noisy = run(observe(noise_std=0.1), nonlinear_generator(), **QUICK)
+    assert (clean.method.name, noisy.method.name) == ("iagan-bp", "iagan")
+    assert noisy.noise_floor.tolist() == pytest.approx([0.1 * math.sqrt(3 * 4 * 4)])
 
 
 def test_back_projection_under_noise_is_done_and_warned_of():
     """The warning's number is the root mean square of A†e, here by the dense pseudo-inverse."""
     operator = UniformBlur(SHAPE, size=5)
     observation = observe(operator=operator, noise_std=10 / 255)
-    result = iagan.reconstruct(observation, nonlinear_generator(), "csgm-bp", **QUICK)
+    result = run(observation, nonlinear_generator(), "csgm-bp", **QUICK)
     assert result.relative_residual.max() < 1e-5
     basis = torch.eye(operator.n, dtype=torch.float64).reshape(-1, *SHAPE)
     dagger = torch.linalg.pinv(operator(basis).flatten(1).T, rtol=1e-10)
@@ -230,16 +229,18 @@ def test_back_projection_under_noise_is_done_and_warned_of():
 )
 def test_presets_are_the_papers(operator, noise, architecture, expected):
     """arXiv 1906.05284, Experiments: iterations and rates; half of them with noise."""
-    settings = paper_settings("iagan", operator, noise / 255, prior_called(architecture))
-    found = (settings.csgm_steps, settings.steps, settings.latent_rate, settings.weight_rate)
-    assert found == expected
-    assert settings.csgm_rate == 0.1
+    y = iagan.Observation(operator(torch.zeros(1, *SHAPE)), operator, noise / 255)
+    method = iagan.presets.paper("iagan", y, prior_called(architecture))
+    csgm = method.start
+    assert (csgm.steps, method.steps, method.latent_rate, method.weight_rate) == expected
+    assert csgm == iagan.CSGM(steps=csgm.steps, rate=0.1, optimizer="adam", restarts=1)
 
 
 def test_dip_takes_a_quarter_of_its_iterations_under_noise():
-    clean = paper_settings("dip", OPERATORS[0], 0.0, None)
-    noisy = paper_settings("dip", OPERATORS[0], 0.1, None)
+    clean = iagan.presets.paper("dip", observe())
+    noisy = iagan.presets.paper("dip", observe(noise_std=0.1))
     assert noisy.steps * 4 == clean.steps == 2000
+    assert (clean.rate, clean.input_noise) == (0.01, 0.03)
 
 
 @pytest.mark.parametrize(
@@ -247,11 +248,8 @@ def test_dip_takes_a_quarter_of_its_iterations_under_noise():
     [
         ({"method": "magic"}, SettingError, "csgm-bp"),
         ({"prior": None}, SettingError, "needs a prior"),
-        ({"csgm_steps": -1}, SettingError, "csgm_steps"),
-        ({"restarts": 0}, SettingError, "restarts"),
         ({"seed": [1, 2]}, SettingError, "one an image"),
         ({"seed": -1}, SettingError, "seeds"),
-        ({"batch_size": 0}, SettingError, "batch_size"),
         ({"effort": "slow"}, SettingError, "fast, paper"),
         ({"prior": "wrong size"}, ShapeError, "Build the operator"),
     ],
@@ -274,14 +272,13 @@ def test_a_bounded_latent_stays_inside_its_law_and_a_free_one_does_not(law):
     observation = observe(2)
     size = math.prod(generator.latent.shape)
 
-    def reach(**options):
-        options = {"effort": "paper", "csgm_steps": 60} | options
-        z = iagan.reconstruct(observation, generator, "csgm", **options).latent
+    def reach(bounded):
+        z = iagan.reconstruct(observation, generator, iagan.CSGM(60, bounded=bounded)).latent
         return float(z.abs().max()) if law == "uniform" else float(z.norm(dim=1).max())
 
     bound = 1 if law == "uniform" else math.sqrt(size)
-    assert reach() > bound
-    assert reach(bounded_latent=True) <= bound + 1e-5
+    assert reach(False) > bound
+    assert reach(True) <= bound + 1e-5
 
 
 def test_the_nearest_latent_is_the_projection():
@@ -297,26 +294,29 @@ def test_the_nearest_latent_is_the_projection():
         assert (far - latent.nearest(far)).norm() <= gap + 1e-6
 
 
-def test_adapting_a_convolutional_prior_is_torchs_adam_on_z_and_theta():
-    """Independent: a plain loop. Convolutions here mix the layouts of weights and gradients."""
+@pytest.mark.parametrize("network", ["began", "tapered"])
+def test_iagan_is_bit_for_bit_a_plain_loop_of_torchs_adam(network):
+    """Independent: eleven lines. Convolutions here mix the layouts of weights and gradients."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Began(channels=16, size=32, latent=8)
-    generator = Generator(network, LatentLaw("uniform", (8,)))
+        module = Began(16, 32, 8) if network == "began" else Tapered((16, 8, 8, 4), 8)
+    generator = Generator(module, LatentLaw("uniform", (8,)))
     operator = BicubicDownsample((3, 32, 32), scale=2)
     rng = torch.Generator().manual_seed(0)
     y = operator(torch.rand(1, 3, 32, 32, generator=rng))
-    found = iagan.reconstruct(
-        iagan.Observation(y, operator), generator, "iagan", effort="paper", csgm_steps=0, steps=20
-    )
+    method = iagan.IAGAN(iagan.CSGM(steps=0), steps=20)
+    result = iagan.reconstruct(iagan.Observation(y, operator), generator, method)
     z = LatentLaw("uniform", (8,)).sample(1, torch.Generator().manual_seed(0)).requires_grad_()
-    theta = {name: value.clone().requires_grad_() for name, value in generator.parameters().items()}
-    adam = torch.optim.Adam([z, *theta.values()], lr=1e-4)
-    trace = []
+    copied = copy.deepcopy(generator.module).requires_grad_()
+    adam = torch.optim.Adam([z, *copied.parameters()], lr=1e-4, fused=True)
+    trace, images = [], []
     for _ in range(21):
-        objective = (operator(generator.synthesize(theta, z)) - y).square().sum()
+        x = (copied(z) + 1) / 2
+        objective = (operator(x) - y).square().sum()
         trace.append(objective.item())
+        images.append(x.detach())
         adam.zero_grad()
         objective.backward()
         adam.step()
-    torch.testing.assert_close(found.trace[0, 1:], torch.tensor(trace), rtol=1e-4, atol=0)
+    assert result.trace[0, 1:].tolist() == trace
+    assert torch.equal(result.image, images[min(range(21), key=trace.__getitem__)])

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+import iagan
 from iagan import measure
 from iagan.cli import main
 from iagan.experiments import paper, table
@@ -101,7 +102,9 @@ def test_the_files_agree_and_say_what_the_run_was(whole):
         assert f"| {row['setting']} | {row['method']} | 2 | {number} ± {error} |" in text
         assert rf"{row['setting']} & {row['method']} & 2 & {number} $\pm$ {error} &" in tex
     settings = json.loads((whole / "settings.json").read_text())
-    assert settings["iterations"]["fourier-0.3-noise10"]["iagan"] == {"csgm_steps": 3, "steps": 1}
+    spec = settings["methods"]["fourier-0.3-noise10"]["iagan"]
+    method = iagan.methods.from_spec(spec)
+    assert method == iagan.IAGAN(iagan.CSGM(steps=3), steps=1)
     assert len(settings["prior_sha256"]) == 64
     assert settings["versions"]["torch"] == torch.__version__.split("+")[0]
 
@@ -357,4 +360,4 @@ def test_the_estimate_counts_what_is_left(prior, photos, tmp_path, capsys):
     argv = ["table1", "--methods", "dip", "csgm", *QUICK]
     assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
     line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("2 images"))
-    assert re.search(r"about .* on this machine \(.*CSGM .*DIP ", line)
+    assert re.search(r"about .* on this machine \(.*DIP .*CSGM ", line)

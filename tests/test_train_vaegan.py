@@ -143,12 +143,11 @@ def test_it_learns_generated_shapes_and_its_encoder_gives_a_better_start(tmp_pat
     prior = load_prior(str(done.prior))
     held_out = load_images(source, 16).pixels[-16:].float() / 255
     y = iagan.observe(held_out, BicubicDownsample((3, 16, 16), scale=4))
-    options = {"csgm_steps": 0, "seed": 0}
-    from_encoder = iagan.reconstruct(y, prior, "csgm", **options)
-    prior.encoder = None
-    from_random = iagan.reconstruct(y, prior, "csgm", restarts=5, **options)
-    assert from_encoder.settings.latent_start == "encoder"
-    assert from_random.settings.latent_start == "random"
+    encoded = iagan.presets.adjust(iagan.presets.fast("csgm", y, prior), csgm_steps=0)
+    assert encoded.first_start == "encoder"
+    from_encoder = iagan.reconstruct(y, prior, encoded)
+    random = dc.replace(encoded, first_start="random", restarts=5)
+    from_random = iagan.reconstruct(y, prior, random)
     assert from_encoder.residual.mean() < 0.8 * from_random.residual.mean()
 
 

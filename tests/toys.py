@@ -53,6 +53,21 @@ def observe(
     return iagan.observe(images(count), operator or BicubicDownsample(SHAPE, 4), noise_std, rng)
 
 
+def run(
+    observation: Observation,
+    prior: Generator | None = None,
+    name: str | None = None,
+    effort: str = "fast",
+    execution: iagan.Execution | None = None,
+    seed: int | list[int] = 0,
+    **adjusted: int | bool | None,
+) -> iagan.Reconstruction:
+    """A preset by name, with other iterations (`iagan.presets.adjust`)."""
+    method = iagan.presets.preset(name, observation, prior, effort)
+    method = iagan.presets.adjust(method, **adjusted)
+    return iagan.reconstruct(observation, prior, method, seed=seed, execution=execution)
+
+
 def prior_called(architecture: str) -> Generator:
     """A generator that says it is of this architecture."""
     generator = nonlinear_generator()

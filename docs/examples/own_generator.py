@@ -25,6 +25,6 @@ truth = prior(torch.randn(1, 16))
 A = iagan.operators.Gaussian.from_ratio((3, 32, 32), 0.2, seed=0)
 observation = iagan.observe(truth, A)
 
-result = iagan.reconstruct(observation, prior, "csgm", csgm_steps=300, restarts=2)
+result = iagan.reconstruct(observation, prior, iagan.CSGM(steps=300, restarts=2, optimizer="lbfgs"))
 print(f"relative residual {float(result.relative_residual[0]):.1e}")
 print(f"PSNR {iagan.measure.psnr(result.image, truth):.1f} dB")

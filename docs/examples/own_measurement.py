@@ -16,10 +16,10 @@ A = iagan.operators.Inpaint((3, 112, 112), mask)
 y = photo.flatten(2)[..., mask.flatten()]
 observation = iagan.Observation(y, A, noise_std=0.0)
 
-# DIP needs no prior; a real run takes its 6000 steps (leave `steps` out).
-naive, dip = iagan.reconstruct_all(observation, None, ["naive", "dip"], steps=3)
+# DIP needs no prior; a real run takes its 6000 steps ("dip" instead of iagan.DIP(…)).
+naive, dip = iagan.reconstruct_all(observation, None, [iagan.Naive(), iagan.DIP(steps=3)])
 for result in (naive, dip):
     hole = (result.image - photo)[..., ~mask].square().mean().sqrt()
-    print(f"{result.settings.method}: error in the scratch {float(hole):.3f}")
+    print(f"{result.method.name}: error in the scratch {float(hole):.3f}")
 
 iagan.save_observation(observation, "scratched.npz")  # iagan reconstruct scratched.npz …

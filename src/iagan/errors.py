@@ -8,13 +8,17 @@
     │   ├── ObservationFileError    an .npz that is not an iagan observation
     │   ├── CheckpointError         unknown layout, truncated, or it would run code
     │   └── OutputError             a place that cannot be written
-    └── MissingDependencyError  an optional package or backbone is not installed
+    ├── MissingDependencyError  an optional package or backbone is not installed
+    └── Cancelled               work was ended before its end; it holds what there is so far
+        └── Interrupted             by Ctrl-C: a KeyboardInterrupt too
 
 A message is one line: who speaks, what was expected, what was got, what to do. The library raises
 these; the command line alone turns them into that line and exit code 2.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class IaganError(Exception):
@@ -51,3 +55,19 @@ class OutputError(FileError):
 
 class MissingDependencyError(IaganError, ImportError):
     """An optional package or backbone that the requested feature needs is not installed."""
+
+
+class Cancelled(IaganError):
+    """Work was ended by an exception of its callback, the cause of this one.
+
+    **Arguments:**
+    - `result`: what there is so far, as the function would have returned it.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Interrupted(Cancelled, KeyboardInterrupt):
+    """Work was ended by Ctrl-C."""

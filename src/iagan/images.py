@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -78,9 +79,16 @@ def save_image(image: Image, path: str | os.PathLike[str]) -> None:
         )
     if bool(image.isnan().any()):
         raise SettingError(f"The image for {target} holds NaN, which no PNG can; nothing written.")
+    encoded = encode_png(image)
+    write_atomically(target, lambda stream: stream.write(encoded))
+
+
+def encode_png(image: Image) -> bytes:
+    """One image `(1, 3 or 1, h, w)`, clamped to [0, 1], as an 8-bit PNG."""
     pixels = (image[0].detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    picture = Pillow.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
-    write_atomically(target, lambda stream: picture.save(stream, format="PNG"))
+    stream = io.BytesIO()
+    Pillow.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tensor, "height width"]:

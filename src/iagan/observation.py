@@ -9,6 +9,7 @@ import math
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ class Observation:
     - `y`: `(batch, *operator.measurement_shape)`, real or complex, finite; a NumPy array is
       kept as a tensor of its dtype.
     - `operator`: A, or a deepinv `LinearPhysics` that knows its `img_size`.
-    - `noise_std`: σ of e, for images in [0, 1]; for a complex y that of the real and of the
-      imaginary part each.
+    - `noise_std`: σ of e, for images in [0, 1], one number or one an image; for a complex y that
+      of the real and of the imaginary part each. Kept as `(batch,)`, float64, on the CPU.
     - `crop`: `(left, top, side)` of the photograph that was measured, where it is known.
 
     **Raises:** `ShapeError`; `SettingError` for NaN or Inf in y, or a negative σ.
@@ -51,16 +52,13 @@ class Observation:
 
     y: Measurement
     operator: LinearOperator
-    noise_std: float = 0.0
+    noise_std: Tensor | Sequence[float] | float = 0.0
     crop: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operator", as_operator(self.operator))
         object.__setattr__(self, "y", self.operator._check_measurement(self.y))
-        if not (math.isfinite(self.noise_std) and self.noise_std >= 0):
-            raise SettingError(
-                f"Observation expects noise_std finite and at least 0; got {self.noise_std}."
-            )
+        object.__setattr__(self, "noise_std", self._noise_std_per_image())
         wrong = int((~torch.isfinite(self.y)).sum())
         if wrong:
             raise SettingError(
@@ -68,17 +66,42 @@ class Observation:
                 f"{self.y.numel()}. Leave those out with a mask, or measure again."
             )
 
+    def _noise_std_per_image(self) -> PerImage:
+        try:
+            given = torch.as_tensor(self.noise_std, dtype=torch.float64).detach().cpu()
+            sigma = given.expand(len(self.y)).clone()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise SettingError(
+                f"Observation expects noise_std as one number or {len(self.y)}, one an image; got "
+                f"{self.noise_std!r:.80}."
+            ) from error
+        if not bool((torch.isfinite(sigma) & (sigma >= 0)).all()):
+            raise SettingError(
+                f"Observation expects noise_std finite and at least 0; got {self.noise_std!r:.80}."
+            )
+        return sigma
+
     @property
-    def noise_floor(self) -> float:
-        r"""$\sigma\sqrt{m}$: about what $\|A x - y\|$ is for the true x."""
-        return self.noise_std * math.sqrt(self.operator.m)
+    def sigma(self) -> PerImage:
+        """σ of each image, `(batch,)`, float64, on the CPU."""
+        return torch.as_tensor(self.noise_std)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether σ is above 0 for some image."""
+        return bool((self.sigma > 0).any())
+
+    @property
+    def noise_floor(self) -> PerImage:
+        r"""$\sigma\sqrt{m}$, `(batch,)`: about what $\|A x - y\|$ is for the true x."""
+        return self.sigma * math.sqrt(self.operator.m)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, rows: slice | list[int] | Tensor) -> Observation:
         """Some of the images: a slice, or a list of indices."""
-        return dc.replace(self, y=self.y[rows])
+        return dc.replace(self, y=self.y[rows], noise_std=self.sigma[rows])
 
     def to(self, device: torch.device | str) -> Observation:
         """The same observation on `device`."""
@@ -163,7 +186,7 @@ def save_observation(observation: Observation, path: str | os.PathLike[str]) -> 
         "format": FORMAT,
         "version": VERSION,
         "operator": observation.operator.spec(),
-        "noise_std": observation.noise_std,
+        "noise_std": observation.sigma.tolist(),
         "crop": observation.crop,
     }
     y = observation.y.detach().cpu().numpy()
@@ -191,7 +214,7 @@ def load_observation(path: str | os.PathLike[str]) -> Observation:
         return Observation(
             torch.from_numpy(np.ascontiguousarray(y.astype(y.dtype.newbyteorder("=")))),
             from_spec(about["operator"]),
-            float(about["noise_std"]),
+            np.asarray(about["noise_std"], dtype=np.float64).tolist(),
             None if crop is None else (int(crop[0]), int(crop[1]), int(crop[2])),
         )
     except IaganError as error:

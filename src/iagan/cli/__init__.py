@@ -66,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         code = int(_module(args.command).run(args))
         sys.stdout.flush()
         return code
+    except KeyboardInterrupt:
+        print(f"\niagan {args.command}: stopped; what was finished is kept.", file=sys.stderr)
+        return 130
     except IaganError as error:
         print(f"iagan {args.command}: {error}", file=sys.stderr)
         return 2
@@ -78,9 +81,6 @@ def main(argv: list[str] | None = None) -> int:
         _close_output()
         print(f"iagan {args.command}: no room left for the output.", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\niagan {args.command}: stopped; what was finished is kept.", file=sys.stderr)
-        return 130
 
 
 def _close_output() -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from iagan.cli import options, scores
-from iagan.cli.progress import ProgressBar
+from iagan.cli.progress import EventBar
 
 SCALE = 4
 DEMO_METHODS = ("naive", "csgm", "csgm-bp", "iagan", "iagan-bp")
@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     """Observe ×4, reconstruct by every method, score, draw."""
     from iagan.files import check_writable, write_text
     from iagan.images import astronaut, crop_square, save_image
+    from iagan.methods import presets, reconstruct_all
     from iagan.observation import observe
     from iagan.operators import BicubicDownsample
-    from iagan.reconstruction import reconstruct_all
     from iagan.show import Panel, figure, picture_of
 
     folder = Path(args.output)
@@ -43,28 +43,32 @@ def run(args: argparse.Namespace) -> int:
         "| method | PSNR dB | SSIM | LPIPS | relative residual | seconds |",
         "|---|" + "---|" * 5,
     ]
-    with ProgressBar("astronaut", observation) as bar:
+    with EventBar("astronaut", observation) as bar:
+        methods = [
+            presets.adjust(
+                presets.fast(name, observation, generator),
+                csgm_steps=args.csgm_steps,
+                steps=args.steps,
+            )
+            for name in DEMO_METHODS
+        ]
         results = reconstruct_all(
             observation,
             generator,
-            DEMO_METHODS,
-            csgm_steps=args.csgm_steps,
-            steps=args.steps,
+            methods,
             seed=args.seed,
-            on_progress=bar,
+            execution=options.execution(args),
+            on_event=bar,
         )
         for result in results:
             bar.close()
             found = scorer(result.image, truth)
-            method = (
-                "bicubic upsampling"
-                if result.settings.method == "naive"
-                else result.settings.method
-            )
+            name = result.method.name
+            method = "bicubic upsampling" if name == "naive" else name
             panels.append(
                 Panel(result.image.cpu(), method, scores.in_words(found).replace("  ", "\n"))
             )
-            save_image(result.image, folder / f"astronaut_{result.settings.method}.png")
+            save_image(result.image, folder / f"astronaut_{name}.png")
             lpips = "–" if found["lpips"] is None else f"{found['lpips']:.3f}"
             table.append(
                 f"| {method} | {found['psnr']:.2f} | {found['ssim']:.3f} | {lpips} "

@@ -9,6 +9,7 @@ from iagan.cli.progress import DownloadBar
 from iagan.errors import SettingError
 
 if TYPE_CHECKING:
+    from iagan.engine import Execution
     from iagan.operators import LinearOperator
     from iagan.priors import Generator
 
@@ -33,8 +34,8 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "mixed", "bfloat16"),
         default="float32",
-        help="that the prior's network computes in; bfloat16 is quicker on a recent GPU or "
-        "processor; mixed: in bfloat16 for CSGM alone. L-BFGS (--effort fast) is float32 always "
+        help="numeric precision of the prior's network; bfloat16 is quicker on a recent GPU or "
+        "processor; mixed: bfloat16 for CSGM only. L-BFGS (--effort fast) always runs in float32 "
         "(default: float32)",
     )
     parser.add_argument(
@@ -113,7 +114,10 @@ def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """`--seed`."""
     parser.add_argument(
-        "--seed", type=_seed, default=0, help="of masks, noise and random starts (default: 0)"
+        "--seed",
+        type=_seed,
+        default=0,
+        help="random seed for masks, noise and starts (default: 0)",
     )
 
 
@@ -134,20 +138,17 @@ def load_generator(args: argparse.Namespace) -> Generator:
 
     device = pick_device(args.device)
     with DownloadBar(args.prior) as bar:
-        generator = load_prior(args.prior, bar).to(device)
-    generator = in_precision(generator, args.precision)
-    if not args.compile:
-        return generator
-    if device == "cpu":
+        return load_prior(args.prior, bar).to(device)
+
+
+def execution(args: argparse.Namespace) -> Execution:
+    """`--device`, `--precision` and `--compile`."""
+    from iagan.engine import Execution
+
+    device = pick_device(args.device)
+    if args.compile and device == "cpu":
         raise SettingError("--compile expects a GPU; got a CPU, which gains nothing. Leave it out.")
-    return generator.compiled()
-
-
-def in_precision(generator: Generator, precision: str) -> Generator:
-    """The prior in the asked precision: "float32", "bfloat16", or "mixed", CSGM alone in it."""
-    if precision == "float32":
-        return generator
-    return generator.in_bfloat16(adapted=precision == "bfloat16")
+    return Execution(device, args.precision, args.compile)
 
 
 def pick_device(expected: str) -> str:

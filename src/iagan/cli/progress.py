@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from iagan.engine import Event
     from iagan.observation import Observation
-    from iagan.reconstruction import Progress
 
 
-class ProgressBar:
+class EventBar:
     """One bar a phase. Reads the objective from the device only when it is drawn.
 
     **Arguments:**
@@ -19,15 +19,15 @@ class ProgressBar:
     - `observation`: what the noise alone makes of the objective is shown beside it.
     """
 
-    def __init__(self, label: str, observation: Observation) -> None:
+    def __init__(self, label: str = "", observation: Observation | None = None) -> None:
         self.label = label
-        floor = observation.noise_floor**2
+        floor = 0.0 if observation is None else float(observation.noise_floor.max()) ** 2
         self.floor = f", of the noise {floor:.3g}" if floor else ""
         self.phase = ""
         self.bar = None
         self.shown = sys.stderr.isatty()
 
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> EventBar:
         return self
 
     def __exit__(
@@ -38,15 +38,15 @@ class ProgressBar:
     ) -> None:
         self.close()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, event: Event) -> None:
         """Move the bar on."""
         if not self.shown:
             return
-        if self.bar is None or self.phase != progress.phase:
-            self._open(progress)
+        if self.bar is None or self.phase != event.phase:
+            self._open(event)
         assert self.bar is not None
-        if self.bar.update(progress.done - self.bar.n):
-            worst = float(progress.objective.max())
+        if self.bar.update(event.step - self.bar.n) and event.objective is not None:
+            worst = float(event.objective.max())
             self.bar.set_postfix_str(f"objective {worst:.3g}{self.floor}", False)
 
     def close(self) -> None:
@@ -55,14 +55,14 @@ class ProgressBar:
             self.bar.close()
             self.bar = None
 
-    def _open(self, progress: Progress) -> None:
+    def _open(self, event: Event) -> None:
         from tqdm import tqdm
 
         self.close()
-        self.phase = progress.phase
+        self.phase = event.phase
         self.bar = tqdm(
-            total=progress.total,
-            desc=f"{self.label} {progress.phase}",
+            total=event.total,
+            desc=f"{self.label} {event.phase}".strip(),
             leave=False,
             mininterval=0.2,
         )

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.cli import inputs, options, scores
-from iagan.cli.progress import ProgressBar
-from iagan.errors import IaganError, SettingError
+from iagan.cli.progress import EventBar
+from iagan.errors import IaganError, Interrupted, SettingError
 
 if TYPE_CHECKING:
+    from iagan.methods import Method, Reconstruction
     from iagan.observation import Observation
     from iagan.priors import Generator
-    from iagan.reconstruction import Reconstruction
     from iagan.types import Image
 
 
@@ -58,7 +58,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
         "--effort",
         choices=("fast", "paper"),
         default="fast",
-        help="paper: every iteration of the paper's (default: fast)",
+        help="paper: the paper's full iteration counts (default: fast)",
     )
     group.add_argument("--csgm-steps", type=int, metavar="N", help="iterations of CSGM")
     group.add_argument("--steps", type=int, metavar="N", help="iterations of IAGAN or DIP")
@@ -68,7 +68,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bounded-latent",
         action="store_true",
-        help="keep z where the prior's law has its mass (default: it may go anywhere)",
+        help="project z onto the support of its distribution after each step",
     )
 
 
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     for group in session.groups(paths, fail):
         try:
             session.work(group)
+        except Interrupted:
+            raise
         except IaganError as error:
             for job in group:
                 fail(job.path, error)
@@ -116,7 +118,7 @@ class Job:
         mine, its = self.source.observation, other.source.observation
         return (
             self.waiting == other.waiting
-            and mine.noise_std == its.noise_std
+            and mine.is_noisy == its.is_noisy
             and (mine.y.dtype, mine.y.shape[1:]) == (its.y.dtype, its.y.shape[1:])
             and mine.operator.spec() == its.operator.spec()
         )
@@ -155,9 +157,9 @@ class Session:
         self, paths: list[Path], fail: Callable[[Path, IaganError], None]
     ) -> Iterator[list[Job]]:
         """Neighbours that go together, as many as it is worth."""
-        from iagan.reconstruction import worth_together
+        from iagan.methods import preferred_batch_size
 
-        most = worth_together(self.generator, self.args.restarts)
+        most = preferred_batch_size(self.generator)
         group: list[Job] = []
         for path in paths:
             try:
@@ -173,10 +175,10 @@ class Session:
             yield group
 
     def _prepare(self, path: Path) -> Job:
-        from iagan.reconstruction import default_method
+        from iagan.methods import presets
 
         source = inputs.load(path, self.args, self.generator)
-        names = [name or default_method(source.observation) for name in self.methods]
+        names = [name or presets.default_name(source.observation) for name in self.methods]
         targets = {name: self._targets(path, name, len(source.observation)) for name in names}
         waiting = tuple(name for name in names if self.args.overwrite or not _exist(targets[name]))
         for name in names:
@@ -187,33 +189,44 @@ class Session:
 
     def work(self, group: list[Job]) -> None:
         """Inputs that go together, by every method."""
-        from iagan.reconstruction import reconstruct_all
+        from iagan.methods import reconstruct_all
 
         observation = _joined(group)
         label = group[0].path.name if len(group) == 1 else f"{len(group)} inputs"
-        with ProgressBar(label, observation) as bar:
-            for result in reconstruct_all(
+        methods = [self._method(name, observation) for name in group[0].waiting]
+        with EventBar(label, observation) as bar:
+            results = reconstruct_all(
                 observation,
                 self.generator,
-                group[0].waiting,
-                effort=self.args.effort,
-                csgm_steps=self.args.csgm_steps,
-                steps=self.args.steps,
-                restarts=self.args.restarts,
-                bounded_latent=self.args.bounded_latent,
+                methods,
                 seed=self.args.seed,
-                on_progress=bar,
-            ):
+                execution=options.execution(self.args),
+                on_event=bar,
+            )
+            try:
+                for result in results:
+                    bar.close()
+                    self._deliver_to(group, result)
+            except Interrupted as stop:
                 bar.close()
-                begin = 0
-                for job in group:
-                    self._deliver(job, result, begin)
-                    begin += len(job)
+                self._save_partial(group, stop.result)
+                raise
         if self.args.figure:
             for job in group:
                 row = inputs.FigureRow(job.source, job.truth)
                 row.add(job.targets, self.scorer)
                 self.rows.append(row)
+
+    def _method(self, name: str, observation: Observation) -> Method:
+        from iagan.methods import presets
+
+        return presets.adjust(
+            presets.preset(name, observation, self.generator, self.args.effort),
+            csgm_steps=self.args.csgm_steps,
+            steps=self.args.steps,
+            restarts=self.args.restarts,
+            bounded=self.args.bounded_latent,
+        )
 
     def finish(self) -> None:
         """Draw the figure."""
@@ -234,11 +247,27 @@ class Session:
         stems = [path.stem] if count == 1 else [f"{path.stem}-{i}" for i in range(count)]
         return [folder / f"{stem}_{method}.png" for stem in stems]
 
+    def _deliver_to(self, group: list[Job], result: Reconstruction) -> None:
+        begin = 0
+        for job in group:
+            self._deliver(job, result, begin)
+            begin += len(job)
+
+    def _save_partial(self, group: list[Job], result: Reconstruction) -> None:
+        """The best images so far, under names that are not taken for finished ones."""
+        from iagan.images import save_image
+
+        targets = [path for job in group for path in job.targets[result.method.name]]
+        for image, target in zip(result.image.split(1), targets, strict=True):
+            partial = target.with_suffix(".partial.png")
+            save_image(image, partial)
+            print(f"iagan reconstruct: stopped; the best so far is {partial}", file=sys.stderr)
+
     def _deliver(self, job: Job, result: Reconstruction, begin: int) -> None:
         """Write and tell a job's part of a group's result, which begins there."""
         from iagan.images import save_image
 
-        for i, target in enumerate(job.targets[result.settings.method]):
+        for i, target in enumerate(job.targets[result.method.name]):
             image = result.image[begin + i][None]
             save_image(image, target)
             record = self._record(job.path, result, begin + i)
@@ -251,13 +280,14 @@ class Session:
     def _record(self, path: Path, result: Reconstruction, i: int) -> dict[str, object]:
         return {
             "file": str(path),
-            "method": result.settings.method,
+            "method": result.method.name,
             "prior": self.args.prior,
             "seconds": round(result.seconds / len(result.image), 3),
             "steps": int(result.iterations[i]),
             "residual": float(result.residual[i]),
             "relative_residual": float(result.relative_residual[i]),
-            "noise_floor": result.noise_floor,
+            "noise_floor": float(result.noise_floor[i]),
+            "settings": result.method.spec(),
         }
 
 
@@ -266,7 +296,11 @@ def _joined(group: list[Job]) -> Observation:
     import torch
 
     observations = [job.source.observation for job in group]
-    return dc.replace(observations[0], y=torch.cat([each.y for each in observations]))
+    return dc.replace(
+        observations[0],
+        y=torch.cat([each.y for each in observations]),
+        noise_std=torch.cat([each.sigma for each in observations]),
+    )
 
 
 def _exist(targets: list[Path]) -> bool:

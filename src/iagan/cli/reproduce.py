@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.cli import options
+from iagan.cli.progress import EventBar
 from iagan.errors import ImageFileError, MissingDependencyError, SettingError
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def _run_tables(
     others = {r["image"] for r in runs.records()} - {path.name for path in plan.images}
     if others:
         _tell(f"{folder} also has records of {_images(len(others))} not named here; all are shown.")
-    run(plan, generator, runs, _tell)
+    with EventBar() as bar:
+        run(plan, generator, runs, _tell, bar, options.execution(args))
     print(_write_tables(args, plan, runs, notes), end="")
 
 
@@ -206,16 +208,16 @@ def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dic
         *("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "save_images"),
         *("device", "precision"),
     )
-    iterations: dict[str, dict[str, dict[str, int]]] = {}
-    for _, setting, methods in plan.tasks():
-        of = {method: plan.resolved(method, setting, generator) for method in methods}
-        iterations[setting.key] = {
-            method: {"csgm_steps": each.csgm_steps, "steps": each.steps}
-            for method, each in of.items()
+    specs = {
+        setting.key: {
+            name: method.spec()
+            for name, method in plan.methods_of(setting, names_, generator).items()
         }
+        for _, setting, names_ in plan.tasks()
+    }
     return {name: getattr(args, name) for name in names} | {
         "prior_sha256": _sha256(args.prior),
-        "iterations": iterations,
+        "methods": specs,
         **_software(),
     }
 

@@ -25,10 +25,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iagan.engine.minimize import Leaves, MinimizeOptions, minimize
 from iagan.errors import SettingError
 from iagan.files import write_atomically
-from iagan.reconstruction.optimize import Rules, minimize
-from iagan.reconstruction.rows import Rows
 
 RATE, LAST_RATE = 0.05, 0.02
 """Adam's rate, and the share of it that is left at the end."""
@@ -142,14 +141,15 @@ def _fit(
 ) -> tuple[Tensor, Tensor]:
     """(relative error, u) of every trial where Adam found it smallest."""
 
-    def objective(variables: Rows, step: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        u = torch.stack(list(variables["u"]))
+    def objective(leaves: Leaves, step: int, problems: Tensor) -> tuple[Tensor, Tensor]:
+        u = leaves["u"]
         gap = synthesize(weights, u if first else _relu_with_a_way_back(u)) - x
         return gap.square().sum(1), gap[:, None, None]
 
     schedule = _half_cosine(settings.steps, LAST_RATE)
-    found = minimize(objective, {"u": start}, Rules(settings.steps, {"u": RATE}, schedule))
-    return found.objective.sqrt() / x.norm(dim=1), found.variables["u"]
+    options = MinimizeOptions(settings.steps, {"u": RATE}, schedule)
+    result = minimize(objective, {"u": start.clone()}, options, len(start))
+    return result.objective.sqrt() / x.norm(dim=1), result.variables["u"]
 
 
 def _half_cosine(steps: int, last: float) -> Callable[[int], float]:

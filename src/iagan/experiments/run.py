@@ -13,18 +13,16 @@ from typing import Any
 import torch
 
 from iagan import measure
+from iagan.engine import EventCallback, Execution
 from iagan.errors import FileError, SettingError
 from iagan.experiments.paper import EXPERIMENTS, Setting
 from iagan.experiments.records import RunFolder
 from iagan.experiments.table import LEAST_MSE
 from iagan.images import crop_square, load_image, save_image
+from iagan.methods import Method, Reconstruction, presets, reconstruct_all
 from iagan.observation import Observation, observe
 from iagan.operators import LinearOperator
 from iagan.priors import Generator
-from iagan.reconstruction import Reconstruction, reconstruct_all
-from iagan.reconstruction.presets import EFFORTS
-from iagan.reconstruction.result import Settings
-from iagan.reconstruction.task import ProgressCallback
 from iagan.types import Image
 
 IMAGES = "images"
@@ -124,16 +122,19 @@ class Plan:
             if dealt:
                 yield mask, dealt
 
-    def resolved(self, method: str, setting: Setting, generator: Generator) -> Settings:
-        """The effort's settings of a method, with this plan's restarts and share of iterations."""
+    def method(self, name: str, observation: Observation, generator: Generator) -> Method:
+        """The effort's preset, with this plan's restarts and share of the iterations."""
+        preset = presets.preset(name, observation, generator, self.effort)
+        return presets.adjust(preset, restarts=self.restarts, share=self.steps_scale)
+
+    def methods_of(
+        self, setting: Setting, names: Iterable[str], generator: Generator
+    ) -> dict[str, Method]:
+        """The methods of a setting by name; they do not depend on what was measured."""
         operator = setting.build(generator.image_shape)
-        settings = EFFORTS[self.effort](method, operator, setting.noise_255 / 255, generator)
-        return dc.replace(
-            settings,
-            csgm_steps=max(1, round(self.steps_scale * settings.csgm_steps)),
-            steps=max(1, round(self.steps_scale * settings.steps)),
-            restarts=self.restarts,
-        )
+        y = operator(torch.zeros(1, *generator.image_shape))
+        nothing = Observation(y, operator, setting.noise_255 / 255)
+        return {name: self.method(name, nothing, generator) for name in names}
 
 
 def readable(
@@ -160,7 +161,8 @@ def run(
     generator: Generator,
     folder: RunFolder,
     report: Callable[[str], None],
-    on_progress: ProgressCallback | None = None,
+    on_event: EventCallback | None = None,
+    execution: Execution | None = None,
 ) -> None:
     """Append a record for every image × method × setting that has none yet.
 
@@ -174,7 +176,9 @@ def run(
         done = 0
         for mask, paths in plan.by_mask(setting, waiting):
             operator = setting.build(generator.image_shape, mask)
-            work = _Work(plan, setting, methods, operator, mask, generator, folder, on_progress)
+            work = _Work(
+                plan, setting, methods, operator, mask, generator, folder, on_event, execution
+            )
             for start in range(0, len(paths), plan.chunk):
                 report(f"{setting.key}: {done + start} of {len(waiting)} images")
                 work.on(paths[start : start + plan.chunk])
@@ -206,7 +210,8 @@ class _Work:
     mask: int
     generator: Generator
     folder: RunFolder
-    on_progress: ProgressCallback | None
+    on_event: EventCallback | None
+    execution: Execution | None
 
     def on(self, paths: Sequence[Path]) -> None:
         """All methods on some images."""
@@ -220,29 +225,23 @@ class _Work:
             for r in self.folder.records()
             if r["setting"] == self.setting.key
         }
-        for group in _groups(self.methods):
-            if all((method, path.name) in done for method in group for path in paths):
-                continue  # what DIP lacks need not wait for the others again
-            settings = self.plan.resolved(group[-1], self.setting, self.generator)
-            for result in reconstruct_all(
-                observation,
-                self.generator,
-                group,
-                effort=self.plan.effort,
-                restarts=settings.restarts,
-                seed=seeds(self.plan, self.setting, paths),
-                on_progress=self.on_progress,
-                csgm_steps=settings.csgm_steps,
-                steps=settings.steps,
-            ):
-                method = result.settings.method
-                self._save(paths, result.image, method)
-                for i, path in enumerate(paths):
-                    if (method, path.name) not in done:
-                        record = _record(self.plan, result, i, truth[i : i + 1])
-                        head: dict[str, Any] = {"setting": self.setting.key, "method": method}
-                        head |= {"image": path.name, "image_sha256": hashes[i], "mask": self.mask}
-                        self.folder.append(head | record)
+        names = [m for m in self.methods if any((m, path.name) not in done for path in paths)]
+        results = reconstruct_all(
+            observation,
+            self.generator,
+            [self.plan.method(name, observation, self.generator) for name in names],
+            seed=seeds(self.plan, self.setting, paths),
+            execution=self.execution,
+            on_event=self.on_event,
+        )
+        for name, result in zip(names, results, strict=True):
+            self._save(paths, result.image, name)
+            for i, path in enumerate(paths):
+                if (name, path.name) not in done:
+                    record = _record(self.plan, result, i, truth[i : i + 1])
+                    head: dict[str, Any] = {"setting": self.setting.key, "method": name}
+                    head |= {"image": path.name, "image_sha256": hashes[i], "mask": self.mask}
+                    self.folder.append(head | record)
 
     def _save(self, paths: Sequence[Path], images: Image, what: str) -> None:
         if not self.plan.save_images:
@@ -268,19 +267,14 @@ def simulate(
         observe(x[None], operator, setting.noise_255 / 255, torch.Generator().manual_seed(seed))
         for x, seed in zip(truth, seeds(plan, setting, paths), strict=True)
     ]
-    return dc.replace(each[0], y=torch.cat([one.y for one in each]))
+    y = torch.cat([one.y for one in each])
+    return Observation(y, operator, setting.noise_255 / 255)
 
 
 def seeds(plan: Plan, setting: Setting, paths: Iterable[Path]) -> list[int]:
     """A seed of its own for every image and setting, whatever else is in the run."""
     words = [f"{plan.seed}/{setting.key}/{path.name}" for path in paths]
     return [int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") for word in words]
-
-
-def _groups(methods: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Methods that take the same numbers of iterations together: DIP has its own."""
-    with_prior = tuple(method for method in methods if method != "dip")
-    return [group for group in (with_prior, tuple({"dip"} & set(methods))) if group]
 
 
 def _record(plan: Plan, result: Reconstruction, i: int, truth: Image) -> dict[str, Any]:
@@ -297,5 +291,5 @@ def _record(plan: Plan, result: Reconstruction, i: int, truth: Image) -> dict[st
         "steps": int(result.iterations[i]),
         "residual": float(result.residual[i]),
         "relative_residual": float(result.relative_residual[i]),
-        "noise_floor": result.noise_floor,
+        "noise_floor": float(result.noise_floor[i]),
     }

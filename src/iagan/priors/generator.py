@@ -5,27 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses as dc
 import math
-import threading
-from collections.abc import Mapping
 from typing import Literal, get_args
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from iagan.errors import SettingError, ShapeError
 from iagan.images import Crop
-from iagan.priors.run import (
-    Run,
-    compiled,
-    is_as_written,
-    pretrained,
-    with_weights,
-    with_weights_each,
-)
 from iagan.types import Image, Latent
-
-_of_thread = threading.local()
 
 Law = Literal["uniform", "normal"]
 
@@ -126,16 +113,13 @@ class Generator:
         self.latent = latent
         self.value_range = (float(low), float(high))
         self.metadata = metadata or Metadata()
-        self._bfloat16: nn.Module | None = None
-        self._bfloat16_adapted = False
-        self._compiled = False
         self.image_shape = self._probe()
         if self.encoder is not None:
             self._probe_encoder(self.encoder)
 
     def __call__(self, z: Latent) -> Image:
         """G(z) in [0, 1]: `(batch, *latent.shape)` → `(batch, *image_shape)`."""
-        return self._image(pretrained, {}, z)
+        return self.to_unit_range(self.module(z))
 
     @torch.no_grad()
     def encode(self, x: Image) -> Latent | None:
@@ -148,14 +132,6 @@ class Generator:
         z: Latent = self.encoder(low + (high - low) * x)
         return z.view(-1, *self.latent.shape)
 
-    def synthesize(self, theta: Mapping[str, Tensor], z: Latent) -> Image:
-        """$G_\\theta(z)$ with the weights `theta` in place of the pretrained ones (eq. 3)."""
-        return self._image(with_weights, theta, z)
-
-    def synthesize_each(self, theta: Mapping[str, Tensor], z: Latent) -> Image:
-        """$G_{\\theta_i}(z_i)$, of every weight `(batch, *shape)`, in one batched call."""
-        return self._image(with_weights_each, theta, z)
-
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights θ by name; buffers are not among them."""
         return {name: value.detach() for name, value in self.module.named_parameters()}
@@ -163,64 +139,15 @@ class Generator:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Generator:
         """A copy on `device` (and in `dtype`)."""
         moved = copy.copy(self)
-        moved.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+        moved.module = _frozen(self.module).to(device=device, dtype=dtype)
         if self.encoder is not None:
-            moved.encoder = copy.deepcopy(self.encoder).to(device=device, dtype=dtype)
-        return (
-            moved if self._bfloat16 is None else moved.in_bfloat16(adapted=self._bfloat16_adapted)
-        )
+            moved.encoder = _frozen(self.encoder).to(device=device, dtype=dtype)
+        return moved
 
-    def in_bfloat16(self, *, adapted: bool = True) -> Generator:
-        """A copy whose network computes in bfloat16; weights, latents and images stay float32.
-
-        On a GPU with tensor cores, or a processor with AVX-512 BF16, that is quicker and takes less
-        memory. What is fitted (z, θ, Adam's moments) and the residual keep their precision, as in
-        mixed-precision training (Micikevicius et al., ICLR 2018).
-
-        **Arguments:**
-        - `adapted`: also with weights of an image's own (IAGAN). With False only the pretrained
-          network is in bfloat16, and IAGAN fits y as closely as ever. L-BFGS, with which the fast
-          effort fits z, always gets the exact network: there it changes nothing.
-
-        **Raises:** `SettingError` for a network that insists on another precision.
-        """
-        quick = copy.copy(self)
-        quick._bfloat16 = copy.deepcopy(self.module).bfloat16()
-        quick._bfloat16_adapted = adapted
-        weight = next(self.module.parameters(), torch.zeros(()))
-        try:
-            with torch.no_grad():
-                quick(torch.zeros(1, *self.latent.shape).to(weight))
-        except RuntimeError as error:
-            raise SettingError(
-                "in_bfloat16 expects a network that computes in the precision of its latents; it "
-                f"raised: {str(error).splitlines()[0]} Go on in full precision."
-            ) from error
-        return quick
-
-    def in_full_precision(self) -> Generator:
-        """A copy that computes in the precision of its weights."""
-        exact = copy.copy(self)
-        exact._bfloat16 = None
-        return exact
-
-    def compiled(self) -> Generator:
-        """A copy whose network `torch.compile` translates at its first call: fewer and larger
-        steps on a GPU, for half a minute of waiting; there is no use in it for a single image.
-        """
-        quick = copy.copy(self)
-        quick._compiled = True
-        return quick
-
-    def _image(self, run: Run, theta: Mapping[str, Tensor], z: Latent) -> Image:
+    def to_unit_range(self, output: Tensor) -> Image:
+        """What the network gives, in `value_range`, as images in [0, 1]."""
         low, high = self.value_range
-        module, dtype = self.module, z.dtype
-        if self._bfloat16 is not None and (run is pretrained or self._bfloat16_adapted):
-            module = self._bfloat16
-            z, theta = z.bfloat16(), {name: value.bfloat16() for name, value in theta.items()}
-        run = compiled(run) if self._compiled and not is_as_written() else run
-        x = run(_own(module), theta, z)
-        return (x.to(dtype) - low) / (high - low)
+        return (output - low) / (high - low)
 
     @torch.no_grad()
     def _probe(self) -> tuple[int, int, int]:
@@ -260,20 +187,10 @@ class Generator:
 
 
 def _frozen(module: nn.Module) -> nn.Module:
-    """A copy for inference, in the memory format that is the quicker for convolutions."""
-    frozen = copy.deepcopy(module).eval().requires_grad_(False)
-    return frozen.to(memory_format=torch.channels_last)
+    """A copy for inference, in the memory format that is the quicker for convolutions.
 
-
-def _own(module: nn.Module) -> nn.Module:
-    """`module`, or in threads but the main one a copy that shares its weights: while
-    `functional_call` runs, a module has other ones.
+    Its tensors can be differentiated through also if the caller is in `torch.inference_mode`.
     """
-    if threading.current_thread() is threading.main_thread():
-        return module
-    copies = _of_thread.__dict__.setdefault("copies", WeakKeyDictionary())
-    if module not in copies:
-        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-        copies[module] = copy.deepcopy(module, shared)
-    found: nn.Module = copies[module]
-    return found
+    with torch.inference_mode(False):
+        frozen = copy.deepcopy(module).eval().requires_grad_(False)
+        return frozen.to(memory_format=torch.channels_last)

@@ -9,10 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iagan.priors.networks.enlarge import enlarge_and_convolve
-from iagan.priors.networks.recompute import block
+from iagan.priors.networks.layers import enlarge_and_convolve, run_block
 from iagan.priors.networks.settings import check_choice, check_count
-from iagan.priors.networks.winograd import convolve
 from iagan.types import Image, Latent
 
 _OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -41,6 +39,9 @@ class Began(nn.Module):
     **Raises:** `SettingError` for a size or output that is not listed.
     """
 
+    checkpointing = False
+    """Whether resolutions are computed again in the backward pass."""
+
     def __init__(
         self, channels: int = 64, size: int = 64, latent: int = 64, output: str = "tanh"
     ) -> None:
@@ -68,13 +69,11 @@ class Began(nn.Module):
         x = self.linear(z).unflatten(1, (-1, _SIDE, _SIDE))
         for index in range(0, len(self.convs), 2):
             first, second = self.convs[index : index + 2]
-            assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
-            x = block(_resolution(first, second, enlarge=index > 0), x)
+            x = run_block(self.checkpointing, _resolution, x, first, second, index > 0)
         return _OUTPUTS[self._output](self.rgb(x))
 
 
-def _resolution(first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Callable[[Tensor], Tensor]:
-    """Both layers of one resolution as a function that holds their weights."""
-    weights = (first.weight, first.bias), (second.weight, second.bias)
-    begin = enlarge_and_convolve if enlarge else convolve
-    return lambda x: F.elu_(convolve(F.elu_(begin(x, *weights[0])), *weights[1]))
+def _resolution(x: Tensor, first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Tensor:
+    """Both layers of one resolution, of features of half its side with `enlarge`."""
+    before = enlarge_and_convolve(x, first.weight, first.bias) if enlarge else first(x)
+    return F.elu_(second(F.elu_(before)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
-from iagan.priors.networks.enlarge import enlarge_and_convolve
-from iagan.priors.networks.recompute import block
+from iagan.priors.networks.layers import enlarge_and_convolve, run_block
 from iagan.priors.networks.settings import check_choice, check_count
-from iagan.priors.networks.winograd import convolve
 from iagan.types import Image, Latent
 
 CELEBA_HQ = (512,) * 8 + (256,) * 2 + (128,) * 2 + (64,) * 2 + (32,) * 2 + (16,) * 2
@@ -42,6 +40,9 @@ class Pggan(nn.Module):
     meant to lie in [-1, 1].
     **Raises:** `SettingError` for an odd number of blocks or sides above 1024.
     """
+
+    checkpointing = False
+    """Whether blocks are computed again in the backward pass."""
 
     def __init__(
         self,
@@ -76,10 +77,10 @@ class Pggan(nn.Module):
         """G(z), in [-1, 1] approximately."""
         x = z
         for index, conv in enumerate(self.blocks):
-            assert isinstance(conv, ScaledConv)
             enlarge = index > 0 and index % 2 == 0
-            x = block(_layer(conv.function(enlarge)), x)
-        return self.rgb.function()(pixel_norm(x))
+            x = run_block(self.checkpointing, _block, x, conv, enlarge)
+        image: Tensor = self.rgb(pixel_norm(x))
+        return image
 
 
 class ScaledConv(nn.Module):
@@ -104,21 +105,18 @@ class ScaledConv(nn.Module):
         self.b = nn.Parameter(torch.zeros(outputs, *spread))
         self.padding = padding
 
-    def function(self, enlarge: bool = False) -> Callable[[Tensor], Tensor]:
-        """The convolution as a function that holds the weights; of its argument enlarged ×2 by
-        repeating pixels if `enlarge`.
-        """
-        weight, scale, padding = self.weight, self.scale, self.padding
-        b = self.b if self.b.ndim == 3 else self.b[:, None, None]
+    def forward(self, x: Tensor, enlarge: bool = False) -> Tensor:
+        """Of x, or of x enlarged ×2 by repeating pixels."""
         if enlarge:
-            return lambda x: enlarge_and_convolve(x, weight) * scale + b
-        if weight.shape[2] == 3:
-            return lambda x: convolve(x, weight) * scale + b
-        return lambda x: F.conv2d(x, weight, padding=padding) * scale + b
+            y = enlarge_and_convolve(x, self.weight)
+        else:
+            y = F.conv2d(x, self.weight, padding=self.padding)
+        b = self.b if self.b.ndim == 3 else self.b[:, None, None]
+        return y * self.scale + b
 
 
-def _layer(convolve: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda x: F.leaky_relu_(convolve(pixel_norm(x)), 0.2)
+def _block(x: Tensor, conv: ScaledConv, enlarge: bool) -> Tensor:
+    return F.leaky_relu_(conv(pixel_norm(x), enlarge), 0.2)
 
 
 def pixel_norm(x: Tensor) -> Tensor:

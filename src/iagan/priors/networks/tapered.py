@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.errors import SettingError
-from iagan.priors.networks.enlarge import enlarge_and_convolve
-from iagan.priors.networks.recompute import block
+from iagan.priors.networks.layers import enlarge_and_convolve, run_block
 from iagan.priors.networks.settings import check_count
 from iagan.types import Image, Latent
 
@@ -42,6 +41,9 @@ class Tapered(nn.Module):
     **Raises:** `SettingError` for settings out of range.
     """
 
+    checkpointing = False
+    """Whether resolutions are computed again in the backward pass."""
+
     def __init__(
         self, channels: Sequence[int] = CHANNELS, latent: int = 256, colours: int = 3
     ) -> None:
@@ -67,26 +69,16 @@ class Tapered(nn.Module):
         """G(z); nothing keeps it in [-1, 1]."""
         x = F.leaky_relu(self.linear(z).unflatten(1, (-1, SIDE, SIDE)), SLOPE)
         for index, (first, second) in enumerate(zip(self.convs, self.residuals, strict=True)):
-            assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
-            x = block(_resolution(first, second, enlarge=index > 0), x)
+            x = run_block(self.checkpointing, _resolution, x, first, second, index > 0)
         image: Tensor = self.rgb(x)
         return image
 
 
-def _resolution(first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Callable[[Tensor], Tensor]:
-    """Both layers of one resolution as a function that holds their weights."""
-    weights = (first.weight, first.bias), (second.weight, second.bias)
-
-    def run(x: Tensor) -> Tensor:
-        begin = enlarge_and_convolve(x, *weights[0]) if enlarge else _convolve(x, *weights[0])
-        x = F.leaky_relu(begin, SLOPE)
-        return F.leaky_relu(x + _convolve(x, *weights[1]), SLOPE)
-
-    return run
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.conv2d(x, weight, bias, padding=1)
+def _resolution(x: Tensor, first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Tensor:
+    """Both layers of one resolution, of features of half its side with `enlarge`."""
+    before = enlarge_and_convolve(x, first.weight, first.bias) if enlarge else first(x)
+    x = F.leaky_relu(before, SLOPE)
+    return F.leaky_relu(x + second(x), SLOPE)
 
 
 class TaperedEncoder(nn.Module):

@@ -1,10 +1,13 @@
-"""Enlarging and convolving at once: both GANs double their features by repeating pixels."""
+"""What the networks share: enlarging and convolving at once, and activation checkpointing."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 _FOLD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 """F: which taps of a 3-tap filter meet in each tap of the transposed one, along one axis."""
@@ -35,3 +38,15 @@ def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     both_axes = torch.tensor(_BOTH_AXES, dtype=weight.dtype, device=weight.device)
     folded = (taps @ both_axes).view(inputs, outputs, 4, 4)
     return F.conv_transpose2d(x, folded, bias, stride=2, padding=1)
+
+
+def run_block(
+    checkpointing: bool, block: Callable[..., Tensor], x: Tensor, *others: object
+) -> Tensor:
+    """`block(x, *others)`; with `checkpointing` it keeps x alone, and is computed again in the
+    backward pass: less memory for more time, the same result.
+    """
+    if not (checkpointing and torch.is_grad_enabled()):
+        return block(x, *others)
+    output: Tensor = checkpoint(block, x, *others, use_reentrant=False, preserve_rng_state=False)
+    return output

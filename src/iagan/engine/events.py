@@ -1,0 +1,39 @@
+"""What long work tells while it runs: one kind of event, one kind of callback."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Callable
+from typing import TypeAlias
+
+from iagan.types import Image, PerImage
+
+
+@dc.dataclass(frozen=True)
+class Event:
+    """Where a long run is.
+
+    **Arguments:**
+    - `phase`: what is being done: `"csgm"`, `"iagan"`, `"dip"`, `"files"`, or a phase of training.
+    - `step`, `total`: how much of the phase is done, and how much it is at most, over all images.
+    - `objective`: `(problems,)`, the objective of the problems that reported, on their device:
+      reading it waits for a GPU. None where nothing is minimised.
+    - `residual`: computes ‖y - A x‖ of the best images so far of those problems, `(problems,)`.
+    - `image`: returns these images, `(problems, channels, height, width)`.
+    - `indices`: which images of the observation these are.
+    - `message`: what else there is to say, one line.
+    """
+
+    phase: str
+    step: int
+    total: int
+    objective: PerImage | None = None
+    residual: Callable[[], PerImage] | None = None
+    image: Callable[[], Image] | None = None
+    indices: tuple[int, ...] = ()
+    message: str = ""
+
+
+EventCallback: TypeAlias = Callable[[Event], object]
+"""Called in the caller's thread. An exception that it raises ends the work, which delivers the best
+images so far (`iagan.errors.Cancelled`)."""

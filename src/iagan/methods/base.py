@@ -1,0 +1,151 @@
+"""What a method is: a value that holds every setting, and recovers images."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses as dc
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from iagan.errors import SettingError
+
+if TYPE_CHECKING:
+    from iagan.methods.estimate import Estimate
+    from iagan.methods.task import Task
+
+MAX_DEPTH = 8
+"""How deeply the methods of a spec may be nested."""
+
+METHODS: dict[str, type[Method]] = {}
+"""Every method by its `kind`, the word in specs; `register` adds to it."""
+
+
+class Method(abc.ABC):
+    """A way to recover images; a subclass is a frozen dataclass whose fields are all its settings.
+
+    It sets `kind` and `needs_prior`, and implements `run` and `iterations`. Decorated with
+    `register`, its specs can be read back, also outside this package.
+    """
+
+    kind: ClassVar[str] = ""
+    """The word in specs; a concrete class sets it."""
+    needs_prior: ClassVar[bool] = True
+    """Whether `run` uses `task.prior`."""
+
+    @property
+    def name(self) -> str:
+        """What results and tables call it: `"csgm"`, `"iagan-bp"`."""
+        return self.kind
+
+    @abc.abstractmethod
+    def run(self, task: Task) -> Estimate:
+        """Recover the images of `task`; `task.estimate(other)` runs another method first, once."""
+
+    @abc.abstractmethod
+    def iterations(self) -> dict[str, int]:
+        """Iterations an image at most, by phase: `{"csgm": 1600, "iagan": 500}`."""
+
+    def messages(self, task: Task) -> list[str]:
+        """What the user should know of this method on this observation, one line each."""
+        return []
+
+    def spec(self) -> dict[str, Any]:
+        """A JSON object from which `from_spec` makes the same method again."""
+        fields = {field.name: getattr(self, field.name) for field in dc.fields(self)}  # type: ignore[arg-type]
+        return {"method": self.kind} | {
+            name: value.spec() if isinstance(value, Method) else value
+            for name, value in fields.items()
+        }
+
+
+Concrete = TypeVar("Concrete", bound=type[Method])
+
+
+def register(method: Concrete) -> Concrete:
+    """A class decorator: specs of `method.kind` are read back as this class.
+
+    **Raises:** `SettingError` where another class has that kind.
+    """
+    known = METHODS.setdefault(method.kind, method)
+    if known is not method and (known.__module__, known.__qualname__) != (
+        method.__module__,
+        method.__qualname__,
+    ):
+        raise SettingError(
+            f"register expects a kind that no other method has; got {method.kind!r}, which is "
+            f"{known.__name__}'s. Choose another."
+        )
+    METHODS[method.kind] = method
+    return method
+
+
+def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
+    """The method that `Method.spec` described. Nothing in a spec is run.
+
+    **Raises:** `SettingError`, one line, for everything that is not such a spec.
+    """
+    kind = spec.get("method") if isinstance(spec, Mapping) else None
+    if not isinstance(kind, str) or kind not in METHODS:
+        raise SettingError(
+            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {kind!r:.80}."
+        )
+    if depth > MAX_DEPTH:
+        raise SettingError(f"A method's spec expects at most {MAX_DEPTH} nested methods.")
+    cls = METHODS[kind]
+    known = {field.name for field in dc.fields(cls)}  # type: ignore[arg-type]
+    strange = set(map(str, spec)) - known - {"method"}
+    if strange:
+        raise SettingError(
+            f"The spec of method '{kind}' expects {', '.join(sorted(known)) or 'nothing else'}; "
+            f"got {', '.join(sorted(strange))[:200]}."
+        )
+    fields = {
+        name: from_spec(value, depth + 1) if isinstance(value, Mapping) else value
+        for name, value in spec.items()
+        if name != "method"
+    }
+    missing = [
+        field.name
+        for field in dc.fields(cls)  # type: ignore[arg-type]
+        if field.default is field.default_factory is dc.MISSING and field.name not in fields
+    ]
+    if missing:
+        raise SettingError(f"The spec of method '{kind}' is not complete: {missing[0]} is missing.")
+    return cls(**fields)
+
+
+def check_integer(method: Method, name: str, least: int) -> None:
+    """**Raises:** `SettingError` unless that field is an integer of at least `least`."""
+    value = getattr(method, name)
+    if type(value) is not int or value < least:
+        raise _refusal(method, name, f"an integer of at least {least}", value)
+
+
+def check_number(method: Method, name: str, least: float = 0.0) -> None:
+    """**Raises:** `SettingError` unless that field is a finite number of at least `least`."""
+    value = getattr(method, name)
+    if type(value) not in (int, float) or not math.isfinite(value) or value < least:
+        raise _refusal(method, name, f"a number of at least {least:g}", value)
+
+
+def check_flag(method: Method, name: str) -> None:
+    """**Raises:** `SettingError` unless that field is True or False."""
+    if type(getattr(method, name)) is not bool:
+        raise _refusal(method, name, "True or False", getattr(method, name))
+
+
+def check_choice(method: Method, name: str, choices: tuple[str, ...]) -> None:
+    """**Raises:** `SettingError` unless that field is one of `choices`."""
+    if getattr(method, name) not in choices:
+        raise _refusal(method, name, f"one of {', '.join(choices)}", getattr(method, name))
+
+
+def check_method(method: Method, name: str) -> None:
+    """**Raises:** `SettingError` unless that field is a method."""
+    if not isinstance(getattr(method, name), Method):
+        raise _refusal(method, name, "a method, such as CSGM()", getattr(method, name))
+
+
+def _refusal(method: Method, name: str, expected: str, value: object) -> SettingError:
+    return SettingError(f"{type(method).__name__} expects {name} as {expected}; got {value!r:.80}.")

@@ -1,0 +1,186 @@
+"""CSGM: fit the latent (Bora et al. 2017; arXiv 1906.05284, eq. 2)."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from iagan.engine.minimize import Leaves, MinimizeOptions, MinimizeResult
+from iagan.methods.base import (
+    Method,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    register,
+)
+from iagan.methods.estimate import Estimate
+from iagan.methods.networks import synthesis
+from iagan.methods.task import Batch, Task
+from iagan.types import Image, Latent, PerImage
+
+Fidelity = Literal["least-squares", "back-projection"]
+Start = Literal["random", "encoder"]
+
+
+@dc.dataclass(frozen=True)
+class Round:
+    """A part of CSGM: how many starts an image still run in it, and their iterations."""
+
+    starts: int
+    steps: int
+
+
+@register
+@dc.dataclass(frozen=True)
+class CSGM(Method):
+    r"""$\min_z \|y - A G(z)\|^2$; the best of several starts of each image.
+
+    **Arguments:** (defaults: the paper's)
+    - `steps`: iterations of a start, an evaluation each.
+    - `optimizer`: `"adam"`, or `"lbfgs"`, which needs about a tenth of the iterations.
+    - `rate`: Adam's learning rate; L-BFGS has none.
+    - `restarts`: starts of z an image; the one of smallest objective is kept. More only append.
+    - `halving_steps`: iterations after which the worse half of an image's starts is given up, and
+      again after as many more, until one is left; None: all run to the end.
+    - `first_start`: `"random"`, as all others, or `"encoder"`: the prior's, of the naive picture.
+    - `plateau`: a start ends where ten iterations lowered the objective by no more than this share.
+    - `fidelity`: what is minimised: `"least-squares"`, or `"back-projection"`,
+      $\|A^\dagger(y - A x)\|^2$ (Tirer and Giryes, arXiv 1906.06794).
+    - `latent_prior_weight`: 1/N, how strongly the distribution of z holds it (`penalized`); 0: not.
+    - `bounded`: project z onto the support of its distribution after each step.
+
+    **Raises:** `SettingError` for a setting out of range.
+    **Source:** arXiv 1703.03208; halving: Karnin, Koren and Somekh, ICML 2013.
+    """
+
+    kind: ClassVar[str] = "csgm"
+
+    steps: int = 1600
+    optimizer: Literal["adam", "lbfgs"] = "adam"
+    rate: float = 0.1
+    restarts: int = 1
+    halving_steps: int | None = None
+    first_start: Start = "random"
+    plateau: float = 0.0
+    fidelity: Fidelity = "least-squares"
+    latent_prior_weight: float = 0.0
+    bounded: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer(self, "steps", 0)
+        check_choice(self, "optimizer", ("adam", "lbfgs"))
+        check_integer(self, "restarts", 1)
+        check_choice(self, "first_start", get_args(Start))
+        check_choice(self, "fidelity", get_args(Fidelity))
+        check_flag(self, "bounded")
+        if self.halving_steps is not None:
+            check_integer(self, "halving_steps", 1)
+        for name in ("rate", "plateau", "latent_prior_weight"):
+            check_number(self, name)
+
+    def rounds(self) -> list[Round]:
+        """One round, or several of successive halving, rounded up."""
+        starts, left, rounds = self.restarts, self.steps, []
+        while self.halving_steps is not None and starts > 1:
+            rounds.append(Round(starts, min(self.halving_steps, left)))
+            starts, left = -(-starts // 2), left - rounds[-1].steps
+        return [*rounds, Round(starts, left)]
+
+    def iterations(self) -> dict[str, int]:
+        """Of all starts of an image together."""
+        return {"csgm": sum(each.starts * each.steps for each in self.rounds())}
+
+    def run(self, task: Task) -> Estimate:
+        """The best start of each image."""
+        latents, estimate = starting_latents(self, task), None
+        rounds = self.rounds()
+        for i, each in enumerate(rounds):
+            kept = rounds[i + 1].starts if i + 1 < len(rounds) else 1
+            phase = "csgm" if len(rounds) == 1 else f"csgm {i + 1}/{len(rounds)}"
+            result = self._minimize(task, phase, each, latents)
+            objective = result.objective.view(task.count, each.starts)
+            first = torch.arange(task.count, device=objective.device)[:, None] * each.starts
+            rows = (first + objective.argsort(dim=1, stable=True)[:, :kept]).flatten()
+            ended = Estimate.of(result)
+            estimate = (ended if estimate is None else ended.after(estimate)).pick(rows)
+            latents = result.variables["z"][rows]
+        assert estimate is not None
+        return estimate
+
+    def _minimize(self, task: Task, phase: str, each: Round, latents: Latent) -> MinimizeResult:
+        """One round, from latents of `(images · starts, ...)`."""
+        generate = synthesis(task.prior, task.execution, exact=self.optimizer == "lbfgs")
+        image_of = torch.arange(task.count).repeat_interleave(each.starts)
+
+        def make(problems: Tensor, checkpointing: bool) -> Batch:
+            indices = image_of[problems].to(latents.device)
+
+            def objective(leaves: Leaves, step: int, among: Tensor) -> tuple[PerImage, Image]:
+                x = generate(leaves["z"])
+                misfit = task.misfit(x, indices[among], self.fidelity)
+                return penalized(misfit, leaves["z"], self.latent_prior_weight), x
+
+            rates = {"z": self.rate} if self.optimizer == "adam" else None
+            project = latent_projection(task) if self.bounded else None
+            options = MinimizeOptions(each.steps, rates, plateau=self.plateau, project=project)
+            return Batch(objective, {"z": latents[problems].clone()}, options)
+
+        return task.minimize(phase, make, image_of, together=True)
+
+
+def penalized(misfit: PerImage, z: Latent, weight: float) -> PerImage:
+    r"""misfit · $e^{\|z\|^2 / N}$ with 1/N = `weight`; z is `(rows, *latent)`.
+
+    Its logarithm is, up to constants, the negative log posterior
+    $\frac N2 \log \|y - A G(z)\|^2 + \frac12 \|z\|^2$ of a standard normal z, if y - A G(z) is
+    worth N independent normal numbers of unknown variance.
+    """
+    return misfit * torch.exp(weight * z.flatten(1).square().sum(1))
+
+
+def latent_projection(task: Task):  # type: ignore[no-untyped-def]
+    """What puts z, in place, back onto the support of its distribution."""
+    latent = task.prior.latent
+
+    def project(leaves: Leaves) -> None:
+        leaves["z"].copy_(latent.nearest(leaves["z"]))
+
+    return project
+
+
+def starting_latents(method: CSGM, task: Task) -> Latent:
+    """`(images · restarts, *latent)`, from a random stream of each image's own.
+
+    The encoder's start, where it is asked for, takes the place of an image's first random one.
+    """
+    latent = task.prior.latent
+    encoded = encoded_latents(method, task) if method.first_start == "encoder" else None
+    starts = []
+    for image, seed in enumerate(task.seeds):
+        rng = torch.Generator().manual_seed(seed)
+        own = [latent.sample(1, rng) for _ in range(method.restarts)]
+        if encoded is not None:
+            own[0] = encoded[image : image + 1].cpu()
+        starts += own
+    return torch.cat(starts).to(task.device, task.dtype)
+
+
+@torch.no_grad()
+def encoded_latents(method: CSGM, task: Task) -> Latent:
+    r"""`(images, *latent)`: the encoder's of the naive picture, or 0, whichever fits y better.
+
+    The mean face (z = 0) is the better start where the naive picture says little, as with few
+    Gaussian measurements.
+    """
+    prior, observation = task.prior, task.observation
+    z = prior.encode(observation.operator.naive(observation.y).clamp(0, 1))
+    assert z is not None
+    every = torch.arange(task.count, device=z.device)
+    fit, mean_fit = (
+        task.misfit(prior(start), every, method.fidelity) for start in (z, torch.zeros_like(z))
+    )
+    return z * (fit < mean_fit).view(-1, *[1] * (z.ndim - 1))

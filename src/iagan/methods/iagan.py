@@ -1,0 +1,108 @@
+"""IAGAN: fit the latent and the weights together to one image (arXiv 1906.05284, eq. 3)."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from typing import ClassVar, get_args
+
+import torch
+from torch import Tensor
+
+from iagan.engine.minimize import Leaves, MinimizeOptions
+from iagan.errors import SettingError
+from iagan.methods.base import (
+    Method,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_method,
+    check_number,
+    register,
+)
+from iagan.methods.csgm import CSGM, Fidelity, latent_projection
+from iagan.methods.estimate import Estimate
+from iagan.methods.networks import AdaptedNetworks
+from iagan.methods.task import Batch, Task
+from iagan.types import Image, PerImage
+
+
+@register
+@dc.dataclass(frozen=True)
+class IAGAN(Method):
+    r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from the z of `start` and the pretrained θ.
+
+    **Arguments:** (defaults: the paper's for super-resolution)
+    - `start`: the method that gives the first z; one with a latent, as `CSGM`.
+    - `steps`: iterations.
+    - `latent_rate`, `weight_rate`: Adam's learning rates of z and θ.
+    - `fidelity`: as in `CSGM`.
+    - `noise_share`: end, image by image, where ‖y - A x‖ is at most this share of the noise floor
+      σ √m (Morozov's discrepancy principle); 0: after all iterations.
+    - `bounded`: project z onto the support of its distribution after each step.
+
+    **Raises:** `SettingError` for a setting out of range.
+    """
+
+    kind: ClassVar[str] = "iagan"
+
+    start: Method = dc.field(default_factory=CSGM)
+    steps: int = 500
+    latent_rate: float = 1e-4
+    weight_rate: float = 1e-4
+    fidelity: Fidelity = "least-squares"
+    noise_share: float = 0.0
+    bounded: bool = False
+
+    def __post_init__(self) -> None:
+        check_method(self, "start")
+        check_integer(self, "steps", 0)
+        check_choice(self, "fidelity", get_args(Fidelity))
+        check_flag(self, "bounded")
+        for name in ("latent_rate", "weight_rate", "noise_share"):
+            check_number(self, name)
+
+    def iterations(self) -> dict[str, int]:
+        """Those of the start, then its own."""
+        return self.start.iterations() | {"iagan": self.steps}
+
+    def run(self, task: Task) -> Estimate:
+        """From the start's latents, which its images need not show."""
+        before = task.estimate(self.start)
+        latents = self.latents(before)
+        goal = self.goal(task)
+
+        def make(problems: Tensor, checkpointing: bool) -> Batch:
+            indices = problems.to(latents.device)
+            priors = [task.prior] * len(problems)
+            networks = AdaptedNetworks(priors, task.execution, checkpointing)
+            rates = dict.fromkeys(networks.leaves, self.weight_rate) | {"z": self.latent_rate}
+
+            def objective(leaves: Leaves, step: int, among: Tensor) -> tuple[PerImage, Image]:
+                x = networks(leaves, leaves["z"])
+                return task.misfit(x, indices[among], self.fidelity), x
+
+            options = MinimizeOptions(
+                self.steps,
+                rates,
+                goal=None if goal is None else goal[indices],
+                project=latent_projection(task) if self.bounded else None,
+            )
+            return Batch(objective, {"z": latents[indices].clone(), **networks.leaves}, options)
+
+        result = task.minimize("iagan", make, torch.arange(task.count), together=False)
+        return Estimate.of(result).after(before)
+
+    def latents(self, before: Estimate) -> Tensor:
+        """**Raises:** `SettingError` where the start has none."""
+        if before.latent is None:
+            raise SettingError(
+                f"IAGAN expects a start with a latent, such as CSGM(); got {self.start.name}."
+            )
+        return before.latent
+
+    def goal(self, task: Task) -> PerImage | None:
+        r"""$\tau^2 \sigma^2 m$ per image, where there is a τ and noise."""
+        end = self.noise_share * task.observation.noise_floor
+        if not bool((end > 0).any()):
+            return None
+        return torch.where(end > 0, end.square(), -torch.inf).to(task.device, task.dtype)

@@ -1,0 +1,251 @@
+"""The methods by name, with the paper's settings or with fast ones.
+
+The paper's (arXiv 1906.05284, Experiments; DIP: arXiv 1711.10925, its code):
+
+| prior | CSGM | IAGAN, compressed sensing | IAGAN, other tasks | rate of z | rate of θ |
+| ----- | ---- | ------------------------- | ------------------ | --------- | --------- |
+| BEGAN | 1600 | 600                       | 500                | 1e-4      | 1e-4      |
+| PGGAN | 1800 | 500                       | 300                | 1e-4      | 1e-3      |
+
+CSGM's rate is 0.1. With noise IAGAN takes half of its iterations and DIP a quarter. The paper names
+no number for deblurring; super-resolution's is taken. Any other generator gets BEGAN's row.
+
+What the paper reports with its rows (CelebA, BEGAN-128, PSNR in dB / LPIPS): ×4 CSGM 20.51 / 0.235,
+IAGAN 27.16 / 0.092; Fourier 0.3 with 10/255 CSGM 20.12 / 0.246, IAGAN 25.50 / 0.092; 9×9 blur with
+10/255 CSGM 20.37 / 0.241, IAGAN 26.15 / 0.110.
+"""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from typing import Any, TypeVar
+
+from iagan.errors import SettingError
+from iagan.methods.base import Method
+from iagan.methods.csgm import CSGM
+from iagan.methods.dip import DIP
+from iagan.methods.iagan import IAGAN
+from iagan.methods.projection import BackProjected, Naive, PseudoInverse
+from iagan.observation import Observation
+from iagan.operators import BicubicDownsample, LinearOperator
+from iagan.operators.separable import Separable
+from iagan.priors import Generator
+
+NAMES = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
+"""The methods that `paper` and `fast` know by name."""
+COMPRESSED_SENSING = frozenset({"fourier", "gaussian"})
+
+
+@dc.dataclass(frozen=True)
+class Row:
+    """One row of the table above."""
+
+    csgm_steps: int
+    sensing_steps: int
+    other_steps: int
+    latent_rate: float
+    weight_rate: float
+
+
+ROWS = {
+    "began": Row(1600, 600, 500, latent_rate=1e-4, weight_rate=1e-4),
+    "pggan": Row(1800, 500, 300, latent_rate=1e-4, weight_rate=1e-3),
+}
+
+DIP_DEFAULT = (3000, 1 / 30)
+"""DIP's iterations and input noise for denoising; also for the tasks that its authors have no
+setting for."""
+DIP_ROWS = {"bicubic": (2000, 0.03), "bicubic-8": (4000, 0.05), "inpaint": (6000, 0.03)}
+
+PLATEAU = 1e-3
+"""A start of a fast CSGM ends where ten iterations lower the objective by no more than this
+share."""
+HALVING_STEPS = 15
+"""Iterations after which a fast CSGM gives up the worse half of an image's starts."""
+INDEPENDENT = 400
+"""How many independent numbers y - A G(z) is worth to a fast CSGM, however long y is: what a
+generator cannot make is wrong in whole regions. Chosen on images held out of the training of
+`faces-64` (benchmarks/NOTES.md); shorter y are worth their length."""
+UNIFORM_PULL = 1e-4
+"""`latent_prior_weight` of a uniform z in a fast CSGM, chosen likewise with the published BEGAN-64:
+without it L-BFGS leaves the cube far behind, which costs LPIPS, also that of IAGAN from there."""
+WELL_CONDITIONED = 10.0
+"""Largest over smallest singular value, at most, where a fast effort without noise minimises
+‖A†(y - A x)‖: A† must not amplify the errors that y has all the same, as from rounding to 8 bits.
+Of downscaling by 2 to 16 the ratio is 2, of a 9×9 blur 130,000."""
+NOISE_SHARE = 0.98
+"""Share of the noise floor at which a fast IAGAN ends: it fits some of the noise too."""
+TAPERED_RATE, TAPERED_RATE_Z = 2e-4, 1e-2
+"""Rates of the weights and of z in a fast IAGAN with a `Tapered` prior, for half the iterations: as
+good in LPIPS as 1e-4 for both and all of them, and 0.1 to 0.5 dB better (benchmarks/NOTES.md)."""
+ENCODER_STEPS = 30
+"""Iterations of a fast CSGM from the encoder's start: too few to leave the region of real codes, so
+that no penalty is needed, and y is fitted better than from random starts (benchmarks/NOTES.md)."""
+
+
+def default_name(observation: Observation) -> str:
+    """IAGAN-BP without noise, IAGAN with it (arXiv 1906.05284, after eq. 10)."""
+    return "iagan" if observation.is_noisy else "iagan-bp"
+
+
+def paper(name: str, observation: Observation, prior: Generator | None = None) -> Method:
+    """The method `name` with the paper's settings for this operator, noise and prior.
+
+    **Raises:** `SettingError` for a name that is not in `NAMES`.
+    """
+    _check_name(name)
+    operator, noisy = observation.operator, observation.is_noisy
+    if name == "dip":
+        return _dip(operator, noisy)
+    row = ROWS.get(prior.metadata.architecture if prior else "", ROWS["began"])
+    sensing = operator.name in COMPRESSED_SENSING
+    steps = row.sensing_steps if sensing else row.other_steps
+    csgm = CSGM(steps=row.csgm_steps)
+    iagan = IAGAN(csgm, steps // 2 if noisy else steps, row.latent_rate, row.weight_rate)
+    return _named(name, csgm, iagan)
+
+
+def fast(name: str, observation: Observation, prior: Generator | None = None) -> Method:
+    """The method `name` as `reconstruct` runs it unless the paper's iterations are asked for.
+
+    CSGM takes at most a tenth of them, by L-BFGS, and ends where the objective stops falling;
+    several starts are halved again and again. Where the length of z matters (a PGGAN normalises
+    it), the distribution of z is added to the objective: without, z fits noise and leaves the
+    region that G was trained on. A prior with an encoder starts CSGM there, without that penalty
+    and for `ENCODER_STEPS` alone.
+
+    With noise, IAGAN stops as soon as the residual is about what the noise alone would leave,
+    ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond, it fits the noise. Without, it
+    takes half of the paper's iterations: the others change less than 0.05 dB and 0.005 LPIPS. Or a
+    third of them, where A is separable and well-conditioned: there ‖A†(y - A x)‖ is minimised.
+    Methods without a prior are the paper's.
+
+    **Raises:** `SettingError` for a name that is not in `NAMES`.
+    """
+    papers = paper("iagan", observation, prior)
+    if name not in ("csgm", "csgm-bp", "iagan", "iagan-bp"):
+        return paper(name, observation, prior)
+    assert isinstance(papers, IAGAN) and isinstance(papers.start, CSGM)
+    noisy, operator = observation.is_noisy, observation.operator
+    back_projection = not noisy and _is_well_conditioned(operator)
+    steps = papers.steps
+    if not noisy:
+        steps = steps // 3 if back_projection else steps // 2
+    latent_rate, weight_rate = papers.latent_rate, papers.weight_rate
+    if prior is not None and prior.metadata.architecture == "tapered":
+        latent_rate, weight_rate, steps = TAPERED_RATE_Z, TAPERED_RATE, steps // 2
+    encoder = prior is not None and prior.encoder is not None
+    csgm = CSGM(
+        steps=ENCODER_STEPS if encoder else papers.start.steps // 10,
+        optimizer="lbfgs",
+        halving_steps=HALVING_STEPS,
+        first_start="encoder" if encoder else "random",
+        plateau=PLATEAU,
+        fidelity="back-projection" if back_projection else "least-squares",
+        latent_prior_weight=0.0 if encoder else _latent_prior_weight(operator, prior),
+    )
+    iagan = IAGAN(csgm, steps, latent_rate, weight_rate, csgm.fidelity, NOISE_SHARE)
+    return _named(name, csgm, iagan)
+
+
+EFFORTS = {"fast": fast, "paper": paper}
+"""By name: how far a reconstruction goes."""
+
+
+def preset(
+    name: str | None, observation: Observation, prior: Generator | None, effort: str = "fast"
+) -> Method:
+    """The method `name`, or the default one, in an effort of `EFFORTS`.
+
+    **Raises:** `SettingError` for a name that is not known.
+    """
+    if effort not in EFFORTS:
+        raise SettingError(
+            f"reconstruct expects effort as one of {', '.join(EFFORTS)}; got {effort!r}."
+        )
+    return EFFORTS[effort](name or default_name(observation), observation, prior)
+
+
+AnyMethod = TypeVar("AnyMethod", bound=Method)
+
+
+def adjust(
+    method: AnyMethod,
+    *,
+    csgm_steps: int | None = None,
+    steps: int | None = None,
+    restarts: int | None = None,
+    bounded: bool | None = None,
+    share: float = 1.0,
+) -> AnyMethod:
+    """The same method with other iterations; None leaves a setting as it is.
+
+    **Arguments:**
+    - `csgm_steps`, `restarts`: of every `CSGM` in it. `steps`: of `IAGAN` and `DIP`.
+    - `bounded`: of both. `share`: of all iterations that are not given, at least one is kept.
+    """
+    inner = {
+        field.name: adjust(
+            value,
+            csgm_steps=csgm_steps,
+            steps=steps,
+            restarts=restarts,
+            bounded=bounded,
+            share=share,
+        )
+        for field in dc.fields(method)  # type: ignore[arg-type]
+        if isinstance(value := getattr(method, field.name), Method)
+    }
+    given: dict[str, Any] = {"bounded": bounded}
+    if isinstance(method, CSGM):
+        given |= {"steps": csgm_steps, "restarts": restarts}
+    elif isinstance(method, IAGAN | DIP):
+        given |= {"steps": steps}
+    names = {field.name for field in dc.fields(method)}  # type: ignore[arg-type]
+    if "steps" in names and given.get("steps") is None and share != 1:
+        given["steps"] = max(1, round(share * method.steps))  # type: ignore[attr-defined]
+    chosen = {name: v for name, v in given.items() if v is not None and name in names}
+    return dc.replace(method, **inner, **chosen)  # type: ignore[type-var]
+
+
+def _named(name: str, csgm: CSGM, iagan: IAGAN) -> Method:
+    methods: dict[str, Method] = {
+        "naive": Naive(),
+        "pinv": PseudoInverse(),
+        "csgm": csgm,
+        "csgm-bp": BackProjected(csgm),
+        "iagan": iagan,
+        "iagan-bp": BackProjected(iagan),
+    }
+    return methods[name]
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        raise SettingError(
+            f"reconstruct expects method as one of {', '.join(NAMES)}, or an iagan.methods.Method; "
+            f"got {name!r:.80}."
+        )
+
+
+def _is_well_conditioned(operator: LinearOperator) -> bool:
+    """Whether A† takes as little time as A, and amplifies little. Where A Aᵀ is about a multiple of
+    the identity, as with Gaussian and Fourier measurements, it would change nothing.
+    """
+    if not isinstance(operator, Separable):
+        return False
+    values = operator.singular_values()
+    return float(values[0]) <= WELL_CONDITIONED * float(values[-1])
+
+
+def _latent_prior_weight(operator: LinearOperator, prior: Generator | None) -> float:
+    if prior is None or prior.metadata.architecture == "pggan":
+        return 0.0
+    normal = prior.latent.law == "normal"
+    return 1 / min(operator.m, INDEPENDENT) if normal else UNIFORM_PULL
+
+
+def _dip(operator: LinearOperator, noisy: bool) -> DIP:
+    large = isinstance(operator, BicubicDownsample) and operator.scale >= 8
+    steps, input_noise = DIP_ROWS.get("bicubic-8" if large else operator.name, DIP_DEFAULT)
+    return DIP(steps // 4 if noisy else steps, input_noise=input_noise)

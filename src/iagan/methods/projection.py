@@ -1,0 +1,130 @@
+"""Back-projection (eqs. 9–11), and the baselines that need no prior."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from iagan.methods.base import Method, check_method, register
+from iagan.methods.estimate import Estimate
+from iagan.methods.result import to_double
+from iagan.methods.task import Task
+from iagan.observation import Observation
+from iagan.operators import LinearOperator
+from iagan.types import Image
+
+
+@register
+@dc.dataclass(frozen=True)
+class Naive(Method):
+    """The paper's naive baseline: bicubic upsampling, zero-filled, the blurred image itself."""
+
+    kind: ClassVar[str] = "naive"
+    needs_prior: ClassVar[bool] = False
+
+    def iterations(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def run(self, task: Task) -> Estimate:
+        """The operator's `naive`."""
+        observation = task.observation
+        return Estimate.direct(observation.operator.naive(observation.y))
+
+
+@register
+@dc.dataclass(frozen=True)
+class PseudoInverse(Method):
+    """A† y, the least-squares image of smallest norm; in double precision inside."""
+
+    kind: ClassVar[str] = "pinv"
+    needs_prior: ClassVar[bool] = False
+
+    def iterations(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def run(self, task: Task) -> Estimate:
+        """At least in single precision."""
+        observation = task.observation
+        image = observation.operator.pinv(to_double(observation.y))
+        return Estimate.direct(image.to(torch.promote_types(task.dtype, torch.float32)))
+
+
+@register
+@dc.dataclass(frozen=True)
+class BackProjected(Method):
+    r"""The estimate of `inner`, made to fit y: $\hat x + A^\dagger(y - A\hat x)$ (eq. 10).
+
+    For y without noise, or nearly: the noise is amplified by A† (`noise_gain`).
+    """
+
+    kind: ClassVar[str] = "back-projected"
+
+    inner: Method
+
+    def __post_init__(self) -> None:
+        check_method(self, "inner")
+
+    @property
+    def needs_prior(self) -> bool:  # type: ignore[override]
+        """As the inner method."""
+        return self.inner.needs_prior
+
+    @property
+    def name(self) -> str:
+        """`"csgm-bp"` of CSGM."""
+        return f"{self.inner.name}-bp"
+
+    def iterations(self) -> dict[str, int]:
+        """Those of the inner method."""
+        return self.inner.iterations()
+
+    def run(self, task: Task) -> Estimate:
+        """The inner estimate with another image."""
+        before = task.estimate(self.inner)
+        return dc.replace(before, image=back_project(before.image, task.observation))
+
+    def messages(self, task: Task) -> list[str]:
+        """How much noise A† adds, where there is some."""
+        observation = task.observation
+        if not observation.is_noisy:
+            return []
+        sigma, gain = float(observation.sigma.max()), noise_gain(observation.operator)
+        advice = f"Without noise in y, or as {self.inner.name}, it does better."
+        if gain is None:
+            added = f"and the noise e has std {sigma:.3g}."
+        else:
+            alone = -20 * math.log10(max(gain * sigma, 1e-12))
+            added = f"of std {gain * sigma:.3g}: alone that would be {alone:.1f} dB."
+        return [f"{self.name}: back-projection adds A†e to the image, {added} {advice}"]
+
+
+def back_project(image: Image, observation: Observation) -> Image:
+    r"""The image nearest to `image` that fits y: $\hat x + A^\dagger(y - A\hat x)$ (eq. 10).
+
+    Done twice, in double precision: the second pass removes what rounding left of the residual.
+
+    **Shapes:** `image` and the result are `(batch, channels, h, w)`.
+    """
+    operator, y, x = observation.operator, to_double(observation.y), to_double(image)
+    for _ in range(2):
+        x = x + operator.pinv(y - operator(x))
+    return x.to(image.dtype)
+
+
+def noise_gain(operator: LinearOperator) -> float | None:
+    r"""By how much A† amplifies noise in the image: $\sqrt{\sum_i s_i^{-2} / n}$ (eq. 11).
+
+    None where the singular values are not known cheaply. Values below 1e-10 of the largest count
+    as zero, as they do for A†.
+    """
+    values: Tensor | None = operator.singular_values()
+    if values is None:
+        return None
+    kept = values[values > 1e-10 * values[0]]
+    return math.sqrt(float(kept.double().pow(-2).sum()) / operator.n)

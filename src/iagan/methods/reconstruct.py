@@ -1,0 +1,194 @@
+"""The two functions that recover images."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import logging
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from iagan.engine import EventCallback, Execution
+from iagan.errors import Cancelled, Interrupted, SettingError, ShapeError
+from iagan.methods import presets
+from iagan.methods.base import Method
+from iagan.methods.estimate import Estimate
+from iagan.methods.result import Reconstruction, residual_norms
+from iagan.methods.task import Task
+from iagan.observation import Observation
+from iagan.priors import Generator, load_prior
+
+logger = logging.getLogger("iagan")
+
+
+def reconstruct(
+    observation: Observation,
+    prior: Generator | str | os.PathLike[str] | None = None,
+    method: Method | str | None = None,
+    *,
+    effort: str = "fast",
+    seed: int | Sequence[int] = 0,
+    execution: Execution | None = None,
+    on_event: EventCallback | None = None,
+) -> Reconstruction:
+    """Recover the images behind `observation`.
+
+    **Arguments:**
+    - `observation`: y of `(b, ...)`, its operator and noise.
+    - `prior`: a generator, the name of one, or a path to a checkpoint. Never changed. Not needed
+      for naive, pinv and dip.
+    - `method`: a method with its settings, such as `iagan.CSGM(steps=100)`; or the name of a preset
+      (`iagan.presets.NAMES`); None: `"iagan-bp"` without noise, `"iagan"` with it, as in the paper.
+    - `effort`: of a preset by name: `"fast"`, or `"paper"`, the paper's iterations, all of them.
+    - `seed`: of the random starts: a nonnegative int for all images, or one an image. An image's
+      result does not depend on the batch it comes in.
+    - `execution`: device, precision, threads, …; see `iagan.Execution`.
+    - `on_event`: called after every evaluation with an `iagan.Event`, in this thread.
+
+    **Raises:** `SettingError`, `ShapeError`, what `iagan.load_prior` raises; `Cancelled` where
+    `on_event` raised an exception, and `Interrupted` (a KeyboardInterrupt) on Ctrl-C: both hold the
+    best images so far as `result`.
+    **Source:** arXiv 1906.05284, eqs. 2, 3 and 10.
+    """
+    return next(
+        reconstruct_all(
+            observation,
+            prior,
+            [method],
+            effort=effort,
+            seed=seed,
+            execution=execution,
+            on_event=on_event,
+        )
+    )
+
+
+def reconstruct_all(
+    observation: Observation,
+    prior: Generator | str | os.PathLike[str] | None = None,
+    methods: Sequence[Method | str | None] = (None,),
+    *,
+    effort: str = "fast",
+    seed: int | Sequence[int] = 0,
+    execution: Execution | None = None,
+    on_event: EventCallback | None = None,
+) -> Iterator[Reconstruction]:
+    """Several methods one after another; what they share, such as a CSGM, runs once.
+
+    Arguments and errors are those of `reconstruct`; the methods are checked before the first runs.
+    """
+    generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
+    chosen = [
+        each if isinstance(each, Method) else presets.preset(each, observation, generator, effort)
+        for each in methods
+    ]
+    execution = execution or Execution()
+    seeds = _seeds(seed, len(observation))
+    with_prior = [each.needs_prior for each in chosen]
+    tasks = {
+        needed: _task(observation, generator, chosen, needed, seeds, execution, on_event)
+        for needed in set(with_prior)
+    }
+    return _run_all(chosen, [tasks[needed] for needed in with_prior])
+
+
+def _run_all(methods: Sequence[Method], tasks: Sequence[Task]) -> Iterator[Reconstruction]:
+    for method, task in zip(methods, tasks, strict=True):
+        estimate, seconds = task.timed(method)
+        result = _result(task, method, estimate, seconds)
+        cause = task.cancellation.cause
+        if isinstance(cause, KeyboardInterrupt):
+            raise Interrupted("Interrupted; the best images so far are in `result`.", result)
+        if cause is not None:
+            raise Cancelled(
+                f"Cancelled by on_event ({type(cause).__name__}); the best images so far are in "
+                "`result`.",
+                result,
+            ) from cause
+        yield result
+
+
+def _task(
+    observation: Observation,
+    generator: Generator | None,
+    methods: Sequence[Method],
+    needs_prior: bool,
+    seeds: tuple[int, ...],
+    execution: Execution,
+    on_event: EventCallback | None,
+) -> Task:
+    """On the device of the execution, in the precision of the prior; right in inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        if not needs_prior:
+            moved = observation.to(execution.device) if execution.device else observation
+            y = moved.y.clone()
+            return Task(dc.replace(moved, y=y), None, seeds, execution, on_event)
+        name = next(method.name for method in methods if method.needs_prior)
+        prior = _fitting_prior(generator, observation, name)
+        if execution.device is not None:
+            prior = prior.to(execution.device)
+        weight = next(iter(prior.parameters().values()))
+        dtype = weight.dtype.to_complex() if observation.y.is_complex() else weight.dtype
+        moved = observation.to(weight.device)
+        y = moved.y.to(dtype, copy=True)
+        return Task(dc.replace(moved, y=y), prior, seeds, execution, on_event)
+
+
+def _fitting_prior(generator: Generator | None, observation: Observation, name: str) -> Generator:
+    if generator is None:
+        raise SettingError(
+            f"{name} needs a prior; got none. Pass a name, a path or an iagan.Generator."
+        )
+    if generator.image_shape != observation.operator.image_shape:
+        raise ShapeError(
+            f"{name} expects a prior of the observed image's shape "
+            f"{observation.operator.image_shape}; got one of {generator.image_shape}. "
+            "Build the operator for the prior's size, or take another prior."
+        )
+    return generator
+
+
+def _seeds(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
+    seeds = (seed,) * count if isinstance(seed, int) else tuple(int(each) for each in seed)
+    if len(seeds) != count:
+        raise SettingError(
+            f"reconstruct expects one seed or {count}, one an image; got {len(seeds)}."
+        )
+    if min(seeds) < 0 or max(seeds) >= 2**63:
+        raise SettingError(f"reconstruct expects seeds from 0 to 2^63 - 1; got {seed}.")
+    return seeds
+
+
+def _result(task: Task, method: Method, estimate: Estimate, seconds: float) -> Reconstruction:
+    residual, relative = residual_norms(estimate.image, task.observation)
+    messages = (*method.messages(task), *_messages(method, estimate))
+    for message in messages:
+        logger.warning(message)
+    return Reconstruction(
+        image=estimate.image,
+        latent=estimate.latent,
+        residual=residual,
+        relative_residual=relative,
+        noise_floor=task.observation.noise_floor.to(residual),
+        trace=estimate.trace,
+        iterations=estimate.steps,
+        seconds=seconds,
+        method=method,
+        seeds=task.seeds,
+        messages=messages,
+    )
+
+
+def _messages(method: Method, estimate: Estimate) -> Iterator[str]:
+    total = int(estimate.recoveries.sum())
+    if total:
+        yield (
+            f"{method.name}: the objective was NaN or infinite {total} times; went on from an "
+            "earlier iterate by smaller steps."
+        )
+    lost = int((~torch.isfinite(estimate.image.flatten(1)).all(1)).sum())
+    if lost:
+        yield (
+            f"{method.name}: {lost} of {len(estimate.image)} images never had a finite objective."
+        )

@@ -1,0 +1,87 @@
+"""What a reconstruction gives back."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from iagan.images import encode_png
+from iagan.methods.base import Method
+from iagan.observation import Observation
+from iagan.operators.base import squared_norms
+from iagan.types import Image, Latent, Measurement, PerImage
+
+
+@dc.dataclass(frozen=True, repr=False)
+class Reconstruction:
+    r"""An estimate x̂ of the images behind an observation, and how well it fits.
+
+    **Arguments:** (b images)
+    - `image`: `(b, c, h, w)`, float, nominally in [0, 1], not clamped.
+    - `latent`: `(b, *latent)` at the kept iterate, or None (naive, pinv, DIP).
+    - `residual`: $\|A\hat x - y\|$ of `image`, `(b,)`.
+    - `relative_residual`: the same over $\|y\|$.
+    - `noise_floor`: $\sigma\sqrt{m}$, `(b,)`: about what the residual of the truth would be.
+    - `trace`: `(b, evaluations)`, the objective at every iterate of the kept start, phases one
+      after another.
+    - `iterations`: `(b,)`, all phases together.
+    - `seconds`: wall-clock time of the batch.
+    - `method`: with all its settings; `method.spec()` is a JSON object.
+    - `seeds`: an image's each.
+    - `messages`: what the user should know, one line each.
+    """
+
+    image: Image
+    latent: Latent | None
+    residual: PerImage
+    relative_residual: PerImage
+    noise_floor: PerImage
+    trace: Float[Tensor, "batch evaluations"]
+    iterations: Int[Tensor, " batch"]
+    seconds: float
+    method: Method
+    seeds: tuple[int, ...]
+    messages: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """A few lines: shapes and how well y is fitted."""
+        batch, *shape = self.image.shape
+        lines = [
+            f"Reconstruction of {batch} image{'s' * (batch > 1)} {tuple(shape)} by "
+            f"{self.method.name}, {self.seconds:.1f} s",
+            f"  residual {_span(self.residual)}, noise floor {_span(self.noise_floor)}, "
+            f"iterations {_span(self.iterations)}",
+            *(f"  {message}" for message in self.messages),
+        ]
+        return "\n".join(lines)
+
+    def _repr_png_(self) -> bytes:
+        """The images side by side, which a notebook shows."""
+        return encode_png(torch.cat(list(self.image.nan_to_num()), dim=-1)[None])
+
+
+def _span(values: Tensor) -> str:
+    low, high = float(values.min()), float(values.max())
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def residual_norms(image: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
+    r"""$\|A x - y\|$ and the same over $\|y\|$, per image, in double precision where there is."""
+    x, y = to_double(image), to_double(observation.y)
+    residual = norms(observation.operator(x) - y)
+    return residual, residual / norms(y).clamp_min(torch.finfo(residual.dtype).tiny)
+
+
+def to_double(tensor: Tensor) -> Tensor:
+    """Double precision, except on Apple's GPU, which has none."""
+    if tensor.device.type == "mps":
+        return tensor
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def norms(y: Measurement) -> PerImage:
+    """Euclidean norm of each image's measurements, `(batch,)`."""
+    return squared_norms(y).sqrt()

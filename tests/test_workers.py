@@ -1,0 +1,103 @@
+"""Problems on threads of their own: a share of the cores each, one end for all."""
+
+import threading
+
+import pytest
+import torch
+
+from iagan.engine.events import Event
+from iagan.engine.workers import Cancellation, map_on_threads
+
+
+@pytest.fixture(autouse=True)
+def _three_threads():
+    """And as many when the work is done."""
+    torch.set_num_threads(3)
+    yield
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+
+
+def _map(function, problems, on_event=None, workers=None, threads=3):
+    return map_on_threads(function, problems, threads, Cancellation(), on_event, workers)
+
+
+def test_results_come_in_order_from_threads_of_their_own():
+    def work(problem, tell):
+        return problem**2, threading.get_ident(), torch.is_grad_enabled()
+
+    with torch.inference_mode():
+        results = _map(work, list(range(7)))
+    assert [square for square, _, _ in results] == [i**2 for i in range(7)]
+    assert threading.get_ident() not in {thread for _, thread, _ in results}
+    assert all(grad for _, _, grad in results)
+
+
+@pytest.mark.parametrize(("problems", "workers", "each"), [(5, None, 1), (1, None, 3), (5, 1, 3)])
+def test_the_cores_are_shared_out_among_the_workers(problems, workers, each):
+    counts = _map(lambda problem, tell: torch.get_num_threads(), range(problems), workers=workers)
+    assert counts == [each] * problems
+
+
+def test_threads_that_start_meanwhile_have_all_cores():
+    """torch gives a new thread the number that was set last."""
+    counts = []
+
+    def look():
+        counts.append(torch.get_num_threads())
+
+    def on_event(event):
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+
+    _map(lambda problem, tell: tell(Event("x", 1, 1)), range(4), on_event)
+    assert counts == [3] * 4
+
+
+def test_events_reach_the_caller_in_its_thread():
+    told = []
+
+    def work(problem, tell):
+        for step in range(3):
+            tell(Event("x", step, 3, indices=(problem,)))
+
+    _map(work, range(4), lambda event: told.append((threading.get_ident(), event)))
+    assert {thread for thread, _ in told} == {threading.get_ident()}
+    for problem in range(4):
+        assert [e.step for _, e in told if e.indices == (problem,)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("error", [ValueError("no more"), KeyboardInterrupt()])
+def test_an_exception_of_the_callback_asks_the_work_to_end(error):
+    cancellation = Cancellation()
+
+    def work(problem, tell):
+        step = 0
+        while not cancellation:
+            step += 1
+            tell(Event("x", step, 10**9))
+        return step
+
+    def on_event(event):
+        if event.step == 3:
+            raise error
+
+    steps = map_on_threads(work, range(3), 3, cancellation, on_event)
+    assert len(steps) == 3
+    assert cancellation.cause is error
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt()])
+def test_an_error_of_a_worker_is_raised_when_all_have_ended(error):
+    ended = []
+
+    def work(problem, tell):
+        if problem == 0:
+            raise error
+        ended.append(problem)
+
+    with pytest.raises(type(error)):
+        _map(work, range(3))
+    assert sorted(ended) in ([], [1], [2], [1, 2])
+    assert not [t for t in threading.enumerate() if t.daemon and t.name.startswith("Thread")]
