@@ -82,9 +82,14 @@ class Stopped(Exception):
     """Stands for whatever ends a program."""
 
 
+def steps_into(steps):
+    """Takes note of every step of training, not of the images that were read before."""
+    return lambda event: steps.append(event.step) if event.phase != "images" else None
+
+
 def stop_at(step):
-    def stop(progress):
-        if progress.step == step:
+    def stop(event):
+        if event.phase != "images" and event.step == step:
             raise Stopped
 
     return stop
@@ -95,10 +100,15 @@ def test_a_run_goes_on_bit_for_bit(tmp_path, discs, uninterrupted, step):
     """Stopped before the first checkpoint, in either phase, between them, and in a window."""
     output = tmp_path / "prior.safetensors"
     with pytest.raises(Stopped):
-        train(TINY, discs, output, on_progress=stop_at(step), **EVERY_4)
+        train(TINY, discs, output, on_event=stop_at(step), **EVERY_4)
     steps = []
     done = train(
-        TINY, discs, output, resume=True, on_progress=lambda p: steps.append(p.step), **EVERY_4
+        TINY,
+        discs,
+        output,
+        resume=True,
+        on_event=steps_into(steps),
+        **EVERY_4,
     )
     assert steps == list(range(step // 4 * 4 + 1, 15))
     assert contents(done.prior) == uninterrupted[0]
@@ -112,7 +122,8 @@ import torch
 sys.path[:0] = [{tests!r}]
 torch.set_num_threads({threads})
 from test_train_run import EVERY_4, TINY, train
-train(TINY, {images!r}, {output!r}, on_progress=lambda p: print(p.step, flush=True), **EVERY_4)
+tell = lambda e: e.phase != "images" and print(e.step, flush=True)
+train(TINY, {images!r}, {output!r}, on_event=tell, **EVERY_4)
 """
 
 
@@ -133,7 +144,12 @@ def test_kill_9_loses_at_most_one_interval(tmp_path, discs, uninterrupted):
     assert process.returncode == -signal.SIGKILL
     steps = []
     done = train(
-        TINY, discs, output, resume=True, on_progress=lambda p: steps.append(p.step), **EVERY_4
+        TINY,
+        discs,
+        output,
+        resume=True,
+        on_event=steps_into(steps),
+        **EVERY_4,
     )
     assert steps[0] >= 9
     assert contents(done.prior) == uninterrupted[0]
@@ -174,15 +190,17 @@ def test_bright_pixels_skipped_files_and_progress_are_told(tmp_path, discs):
         (tmp_path / "some" / file.name).write_bytes(file.read_bytes())
     (tmp_path / "some" / "bad.png").write_bytes(b"bad")
     told = []
-    done = train(TINY, tmp_path / "some", tmp_path / "p.safetensors", on_progress=told.append)
+    done = train(TINY, tmp_path / "some", tmp_path / "p.safetensors", on_event=told.append)
+    assert [e.step for e in told if e.phase == "images"][-1] == 9
+    told = [e for e in told if e.phase != "images"]
     assert len(done.skipped) == 1
     assert done.skipped[0].startswith("bad.png")
-    assert [(p.step, p.steps) for p in told] == [(step, 14) for step in range(1, 15)]
-    assert [p.phase for p in told] == ["autoencoder"] * 6 + ["adversarial"] * 8
-    assert all(set(p.losses) == {"error"} for p in told[:6])
-    adversarial = [p.losses for p in told[6:]]
+    assert [(e.step, e.total) for e in told] == [(step, 14) for step in range(1, 15)]
+    assert [e.phase for e in told] == ["autoencoder"] * 6 + ["adversarial"] * 8
+    assert all(set(e.values) == {"error", "images/s"} for e in told[:6])
+    adversarial = [e.values for e in told[6:]]
     assert all(0 <= each["k"] <= 1 and each["M"] >= each["error"] > 0 for each in adversarial)
-    assert all(p.images_per_second > 0 for p in told)
+    assert all(e.values["images/s"] > 0 for e in told)
 
 
 def test_published_began_runs_without_an_autoencoder_phase(tmp_path, discs):
@@ -203,7 +221,7 @@ def test_a_run_is_not_overwritten_nor_continued_as_another(tmp_path, discs):
         train(TINY, others, output, resume=True)
     longer = []
     more = dc.replace(TINY, steps=9)
-    train(more, discs, output, resume=True, on_progress=lambda p: longer.append(p.step))
+    train(more, discs, output, resume=True, on_event=steps_into(longer))
     assert longer == [15]
 
 

@@ -131,14 +131,15 @@ def test_it_learns_generated_shapes_and_its_encoder_gives_a_better_start(tmp_pat
         autoencoder_steps=250, steps=50, holdout=16, learning_rate=2e-3,
     )  # fmt: skip
     told = []
-    done = train(settings, source, tmp_path / "p.safetensors", on_progress=told.append)
+    done = train(settings, source, tmp_path / "p.safetensors", on_event=told.append)
+    told = [event for event in told if event.phase != "images"]
 
     def mean(name, steps):
-        return sum(p.losses[name] for p in told[steps]) / len(told[steps])
+        return sum(event.values[name] for event in told[steps]) / len(told[steps])
 
     assert mean("error", slice(225, 250)) < 0.5 * mean("error", slice(0, 25))
     assert mean("discriminator", slice(-10, None)) < 2.0  # of one that cannot tell
-    assert {"realism", "discriminator"} <= set(told[-1].losses)
+    assert {"realism", "discriminator"} <= set(told[-1].values)
 
     prior = load_prior(str(done.prior))
     held_out = load_images(source, 16).pixels[-16:].float() / 255
@@ -156,8 +157,8 @@ class Stopped(Exception):
 
 
 def stop_at(step):
-    def stop(progress):
-        if progress.step == step:
+    def stop(event):
+        if event.phase != "images" and event.step == step:
             raise Stopped
 
     return stop
@@ -167,7 +168,7 @@ def stop_at(step):
 def test_a_run_goes_on_bit_for_bit(tmp_path, discs, uninterrupted, step):
     output = tmp_path / "prior.safetensors"
     with pytest.raises(Stopped):
-        train(TINY, discs, output, on_progress=stop_at(step), **EVERY_4)
+        train(TINY, discs, output, on_event=stop_at(step), **EVERY_4)
     done = train(TINY, discs, output, resume=True, **EVERY_4)
     assert contents(done.prior) == uninterrupted[0]
     assert contents(done.folder / "checkpoint.safetensors") == uninterrupted[1]
@@ -179,7 +180,8 @@ import torch
 sys.path[:0] = [{tests!r}]
 torch.set_num_threads({threads})
 from test_train_vaegan import EVERY_4, TINY, train
-train(TINY, {images!r}, {output!r}, on_progress=lambda p: print(p.step, flush=True), **EVERY_4)
+tell = lambda e: e.phase != "images" and print(e.step, flush=True)
+train(TINY, {images!r}, {output!r}, on_event=tell, **EVERY_4)
 """
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from iagan.cli import options
 
 if TYPE_CHECKING:
+    from iagan.engine import Event
     from iagan.images import Crop
     from iagan.priors import Metadata
-    from iagan.train import Progress, TrainSettings
+    from iagan.train import TrainSettings
 
 NUMBERS = {
     "size": (int, "side of the images in pixels; began: 32, 64 or 128"),
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             half=args.half,
             device=options.pick_device(args.device),
             checkpoint_every=args.checkpoint_every,
-            on_progress=bar,
+            on_event=bar,
         )
     finally:
         bar.close()
@@ -147,26 +148,30 @@ class _Bar:
     def __init__(self) -> None:
         self.bar: Any = None
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, event: Event) -> None:
+        if event.phase == "images":
+            return
         if not sys.stderr.isatty():
-            if progress.step % 100 == 0 or progress.step == progress.steps:
-                print(f"{progress.step}/{progress.steps} {_state(progress)}", file=sys.stderr)
+            if event.step % 100 == 0 or event.step == event.total:
+                print(f"{event.step}/{event.total} {_state(event)}", file=sys.stderr)
             return
         if self.bar is None:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=progress.steps, initial=progress.step - 1, unit="step")
-        self.bar.update(progress.step - self.bar.n)
-        self.bar.set_postfix_str(_state(progress), refresh=False)
+            self.bar = tqdm(total=event.total, initial=event.step - 1, unit="step")
+        self.bar.update(event.step - self.bar.n)
+        self.bar.set_postfix_str(_state(event), refresh=False)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
 
-def _state(progress: Progress) -> str:
-    losses = ", ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
-    return f"{progress.phase}: {losses}, {progress.images_per_second:.1f} images/s"
+def _state(event: Event) -> str:
+    values = dict(event.values)
+    rate = values.pop("images/s")
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    return f"{event.phase}: {losses}, {rate:.1f} images/s"
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from iagan.types import Image, PerImage
@@ -21,6 +21,7 @@ class Event:
     - `residual`: computes ‖y - A x‖ of the best images so far of those problems, `(problems,)`.
     - `image`: returns these images, `(problems, channels, height, width)`.
     - `indices`: which images of the observation these are.
+    - `values`: what else was measured, by name, as the losses of a step of training.
     - `message`: what else there is to say, one line.
     """
 
@@ -31,6 +32,7 @@ class Event:
     residual: Callable[[], PerImage] | None = None
     image: Callable[[], Image] | None = None
     indices: tuple[int, ...] = ()
+    values: Mapping[str, float] = dc.field(default_factory=dict)
     message: str = ""
 
 

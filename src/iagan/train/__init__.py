@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iagan.train.base import Progress, TrainSettings
+from iagan.train.base import TrainSettings
 from iagan.train.began_settings import BeganSettings
 from iagan.train.data import TrainImages, load_images
 from iagan.train.loop import Trained, train
@@ -12,7 +12,6 @@ from iagan.train.vaegan_settings import VaeGanSettings
 __all__ = [
     "RECIPES",
     "BeganSettings",
-    "Progress",
     "TrainImages",
     "TrainSettings",
     "Trained",

@@ -109,24 +109,6 @@ class TrainSettings:
         ]
 
 
-@dc.dataclass(frozen=True)
-class Progress:
-    """What a run reports of one step.
-
-    - `step`, `steps`: done, and in all.
-    - `phase`: `"autoencoder"` or `"adversarial"`.
-    - `losses`: by name; which ones depends on the recipe and the phase. `error` is always there:
-      the mean |x - x̂| of reconstructions, for images in [0, 1] (`BeganSettings`: in [-1, 1]).
-    - `images_per_second`: since the run (or its continuation) began, checkpoints included.
-    """
-
-    step: int
-    steps: int
-    phase: str
-    losses: Mapping[str, float]
-    images_per_second: float = 0.0
-
-
 @dc.dataclass
 class TrainingRun(abc.ABC):
     """Everything that changes while training, and the settings, which do not.

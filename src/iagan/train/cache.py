@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from iagan.engine import EventCallback
 from iagan.files import write_atomically
 from iagan.train.base import TrainSettings
 from iagan.train.data import TrainImages, load_images
@@ -22,7 +22,7 @@ def cached_images(
     source: Path,
     folder: Path,
     settings: TrainSettings,
-    on_loading: Callable[[int], None] | None = None,
+    on_event: EventCallback | None = None,
 ) -> TrainImages:
     """What `load_images` gives, from `folder/images.safetensors` where that is still right.
 
@@ -42,7 +42,7 @@ def cached_images(
     )
     with contextlib.suppress(OSError, SafetensorError, KeyError):
         return _read(path, origin)
-    images = load_images(source, settings.size, settings.crop, on_loading)
+    images = load_images(source, settings.size, settings.crop, on_event)
     note = json.dumps({"origin": origin, "digest": images.digest, "skipped": images.skipped})
     data = save({"pixels": images.pixels}, {KEY: note})
     write_atomically(path, lambda file: file.write(data))

@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image as Pillow
 from torch import Tensor
 
+from iagan.engine import Event, EventCallback
 from iagan.errors import ImageFileError, SettingError
 from iagan.images import SUFFIXES, Crop, crop_square, decode_rgb
 from iagan.types import Image
@@ -50,7 +51,7 @@ def load_images(
     source: Path,
     size: int,
     crop: Crop | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    on_event: EventCallback | None = None,
 ) -> TrainImages:
     """Read every image of `source`, cropped to a square and resized (antialiased) to `size`.
 
@@ -60,7 +61,8 @@ def load_images(
 
     **Arguments:**
     - `crop`: the square to cut from images of exactly its `photo_size`; others, the centred one.
-    - `on_progress`: called with the number of files done.
+    - `on_event`: called with an `Event` of phase `"images"` and the number of files read; its
+      total is 0.
 
     **Raises:** `ImageFileError` when `source` is missing, no folder, .tar or .zip, or damaged;
     `SettingError` when it holds fewer than two images, or `crop` reaches beyond one.
@@ -76,8 +78,8 @@ def load_images(
                 _sort_out(outcome, kept, skipped)
             for _, data in chunk:
                 digest.update(hashlib.blake2b(data if isinstance(data, bytes) else b"").digest())
-            if on_progress is not None:
-                on_progress(len(kept) + len(skipped))
+            if on_event is not None:
+                on_event(Event("images", len(kept) + len(skipped), 0))
     if len(kept) < 2:
         first = f", first: {skipped[0]}" if skipped else ""
         raise SettingError(

@@ -6,16 +6,17 @@ import dataclasses as dc
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from iagan.engine import Event, EventCallback
 from iagan.errors import SettingError
 from iagan.files import only_process
 from iagan.priors.generator import Metadata
 from iagan.priors.weights.native import save_prior
-from iagan.train.base import Progress, TrainingRun, TrainSettings
+from iagan.train.base import TrainingRun, TrainSettings
 from iagan.train.cache import cached_images
 from iagan.train.checkpoint import load_checkpoint, save_checkpoint
 from iagan.train.data import Pixels, batch_at
@@ -46,8 +47,7 @@ def train(
     half: bool = False,
     device: torch.device | str = "cpu",
     checkpoint_every: int = 500,
-    on_progress: Callable[[Progress], None] | None = None,
-    on_loading: Callable[[int], None] | None = None,
+    on_event: EventCallback | None = None,
 ) -> Trained:
     """Train a prior on `images` (a folder, .tar or .zip) and save it to `output`.
 
@@ -61,7 +61,10 @@ def train(
     - `metadata`: name, licence, source and crop to save with the weights.
     - `resume`: go on from the checkpoint, where there is one. Without it, one is refused.
     - `half`: save the prior's weights in float16.
-    - `on_progress`: called after every step; `on_loading`, with the number of images read.
+    - `on_event`: called with an `iagan.Event` as images are read (phase `"images"`, total 0) and
+      after every step (phase `"autoencoder"` or `"adversarial"`). Its `values` are the recipe's
+      losses, and `images/s` since the run or its continuation began. `error` is always there: the
+      mean |x - x̂| of reconstructions, for images in [0, 1] (BEGAN: in [-1, 1]).
 
     **Raises:** `SettingError`, `ImageFileError`, `CheckpointError`, `OutputError`. Each leaves the
     last good checkpoint.
@@ -79,12 +82,12 @@ def train(
         )
     place = torch.device(device)
     with only_process(folder):
-        data = cached_images(Path(images), folder, settings, on_loading)
+        data = cached_images(Path(images), folder, settings, on_event)
         pixels, held_out = _split(data.pixels, settings)
         saver = _Saver(prior, folder, data.digest, pixels, held_out.to(place), metadata, half)
         run = saver.load(settings, place)
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
-            _train(run, pixels.to(place), place, saver, checkpoint_every, on_progress)
+            _train(run, pixels.to(place), place, saver, checkpoint_every, on_event)
     return Trained(prior, folder, data.skipped)
 
 
@@ -94,7 +97,7 @@ def _train(
     place: torch.device,
     saver: _Saver,
     checkpoint_every: int,
-    on_progress: Callable[[Progress], None] | None,
+    on_event: EventCallback | None,
 ) -> None:
     settings = run.settings
     began, first = time.monotonic(), run.step
@@ -105,9 +108,10 @@ def _train(
             losses = run.losses(x.to(memory_format=torch.channels_last), pixels)
         _refuse_divergence(losses, phase, run.step)
         run.step += 1
-        if on_progress is not None:
+        if on_event is not None:
             rate = (run.step - first) * settings.batch / (time.monotonic() - began)
-            on_progress(Progress(run.step, settings.total_steps, phase, losses, rate))
+            values = {**losses, "images/s": rate}
+            on_event(Event(phase, run.step, settings.total_steps, values=values))
         if run.step % checkpoint_every == 0 or run.step == settings.total_steps:
             saver.save(run)
 
