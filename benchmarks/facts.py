@@ -72,13 +72,13 @@ def _wait() -> None:
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every work, `rounds` times in turn after one round to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in works}
+    taken_by: dict[str, list[float]] = {name: [] for name in works}
     for round_ in range(rounds + 1):
         for name, work in works.items():
             taken = seconds(work)
             if round_ > 0:
-                found[name].append(taken)
-    return found
+                taken_by[name].append(taken)
+    return taken_by
 
 
 def step_seconds(

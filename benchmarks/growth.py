@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Print a table a quantity with its exponent; draw them."""
-    found = {
+    measured = {
         "images": _measure(args, {n: _work(args, count=n) for n in COUNTS}),
         "starts of z": _measure(args, {n: _work(args, restarts=n) for n in COUNTS}),
         "pixels": _measure(args, {side**2: _work(args, side=side) for side in SIDES}),
@@ -37,13 +37,13 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             args, {round(r * 3 * 64**2): _work(args, ratio=r) for r in RATIOS}
         ),
     }
-    for name, seconds in found.items():
+    for name, seconds in measured.items():
         print(f"\n| {name} | " + " | ".join(f"{size:g}" for size in seconds) + " |")
         print("|" + "---|" * (len(seconds) + 1))
         print("| ms a step | " + " | ".join(f"{1e3 * s:.1f}" for s in seconds.values()) + " |")
         print(f"\ngrows as the power {_exponent(seconds):.2f}; 1 is linear")
-    _plot(found, Path(args.plot))
-    return {name: {str(size): s for size, s in row.items()} for name, row in found.items()}
+    _plot(measured, Path(args.plot))
+    return {name: {str(size): s for size, s in row.items()} for name, row in measured.items()}
 
 
 def _work(
@@ -73,13 +73,15 @@ def _exponent(seconds: dict[int, float]) -> float:
     return math.log(slow / fast) / math.log(high / low)
 
 
-def _plot(found: dict[str, dict[int, float]], path: Path) -> None:
+def _plot(measured: dict[str, dict[int, float]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 2.8), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, seconds) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+    for axes, (name, seconds) in zip(
+        figure.subplots(1, len(measured)), measured.items(), strict=True
+    ):
         sizes, times = list(seconds), list(seconds.values())
         axes.loglog(sizes, times, marker="o", label="measured")
         linear = [times[0] * size / sizes[0] for size in sizes]

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Print a row a case."""
-    found: dict[str, object] = {}
+    cases: dict[str, object] = {}
     print(
         f"| CSGM and IAGAN, {STEPS} steps each, on {_device()} | peak GiB | of the process before |"
     )
@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     for name in CASES:
         command = [sys.executable, "-m", "benchmarks.memory", name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[name] = case = json.loads(done.stdout)
+        cases[name] = case = json.loads(done.stdout)
         print(f"| {name} | {case['peak'] / 2**30:.2f} | {case['before'] / 2**30:.2f} |", flush=True)
-    return found
+    return cases
 
 
 def _device() -> str:

@@ -9,7 +9,7 @@ import torch
 import iagan
 from helpers import dense
 from iagan import measure
-from iagan.methods import task
+from iagan.methods import phase
 from iagan.methods.presets import NOISE_SHARE, fast, paper
 from iagan.operators import BicubicDownsample, Gaussian, Identity, UniformBlur
 from toys import SHAPE, images, linear_generator, nonlinear_generator, observe, prior_called, run
@@ -57,13 +57,13 @@ def test_batches_that_end_at_different_times_are_one_result():
 
 def _as_on_a_gpu(monkeypatch):
     """Let a batch of problems share one stacked call."""
-    init = task._Run.__init__
+    init = phase.Phase.__init__
 
     def together(self, *given):
         init(self, *given)
         self.workers, self.size = 1, self.count
 
-    monkeypatch.setattr(task._Run, "__init__", together)
+    monkeypatch.setattr(phase.Phase, "__init__", together)
 
 
 @pytest.mark.parametrize("method", ["csgm", "iagan", "dip"])

@@ -8,7 +8,7 @@ import torch
 import iagan
 from iagan.engine import Execution, memory
 from iagan.errors import SettingError
-from iagan.methods import preferred_batch_size, task
+from iagan.methods import phase, preferred_batch_size
 from iagan.methods.networks import AdaptedNetworks
 from iagan.priors import Began, Pggan
 from toys import images, nonlinear_generator, run
@@ -97,7 +97,7 @@ def test_the_memory_is_that_of_the_container(tmp_path, cgroup, groups, expected)
 
 def _scarce(monkeypatch, at_most: int):
     """Let a batch of more than `at_most` problems fail as torch's allocator does."""
-    minimize = task.minimize
+    minimize = phase.minimize
     sizes = []
 
     def scarce(objective, start, options, count, on_step=None):
@@ -106,7 +106,7 @@ def _scarce(monkeypatch, at_most: int):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
         return minimize(objective, start, options, count, on_step)
 
-    monkeypatch.setattr(task, "minimize", scarce)
+    monkeypatch.setattr(phase, "minimize", scarce)
     return sizes
 
 
@@ -148,12 +148,12 @@ def test_one_problem_that_does_not_fit_goes_on_with_checkpointing(monkeypatch, c
     observation = iagan.Observation(y, iagan.operators.BicubicDownsample((3, 32, 32), 4))
     options = {"csgm_steps": 3, "steps": 3, "effort": "paper"}
     whole = run(observation, generator, "iagan", **options)
-    attempt = task._Run._attempt
+    attempt = phase.Phase._attempt
 
-    def scarce(self, problems, tell):
-        return attempt(self, problems, tell) if self.checkpointing else None
+    def scarce(self, *given):
+        return attempt(self, *given) if self.checkpointing else None
 
-    monkeypatch.setattr(task._Run, "_attempt", scarce)
+    monkeypatch.setattr(phase.Phase, "_attempt", scarce)
     thrifty = run(observation, generator, "iagan", **options)
     assert "out of memory with one problem; going on with activation checkpointing" in caplog.text
     torch.testing.assert_close(thrifty.image, whole.image)
@@ -164,7 +164,7 @@ def test_too_little_memory_for_one_image_ends_in_words(monkeypatch):
     def never(*others):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
 
-    monkeypatch.setattr(task, "minimize", never)
+    monkeypatch.setattr(phase, "minimize", never)
     observation = iagan.observe(images(1), iagan.operators.BicubicDownsample((3, 16, 16), 4))
     with pytest.raises(SettingError, match="at least one image") as caught:
         iagan.reconstruct(observation, nonlinear_generator(), "csgm")
@@ -175,7 +175,7 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch):
     def broken(*others):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(task, "minimize", broken)
+    monkeypatch.setattr(phase, "minimize", broken)
     observation = iagan.observe(images(2), iagan.operators.BicubicDownsample((3, 16, 16), 4))
     with pytest.raises(RuntimeError, match="shapes"):
         iagan.reconstruct(observation, nonlinear_generator(), iagan.CSGM(steps=1))

@@ -153,13 +153,13 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
     Not by hidden files, such as the `._x.jpg` that macOS leaves on other systems' disks.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(each for each in path.iterdir() if _is_listed(each))
+            images += sorted(each for each in path.iterdir() if _is_listed(each))
         else:
-            found.append(path)
-    return found
+            images.append(path)
+    return images
 
 
 def _is_listed(path: Path) -> bool:

@@ -65,11 +65,11 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
             f"SSIM expects images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
             f"{image.shape[-2]}×{image.shape[-1]}. Measure the PSNR alone."
         )
-    found = structural_similarity_index_measure(
+    similarities = structural_similarity_index_measure(
         image.double(), truth.double(), data_range=data_range, reduction="none"
     )
-    assert isinstance(found, Tensor)
-    return found.reshape(-1).to(image.dtype)
+    assert isinstance(similarities, Tensor)
+    return similarities.reshape(-1).to(image.dtype)
 
 
 def haarpsi(image: Image, truth: Tensor) -> PerImage:
@@ -90,10 +90,12 @@ def haarpsi(image: Image, truth: Tensor) -> PerImage:
             f"got {tuple(image.shape)}. Measure PSNR and SSIM alone."
         )
     pair = (each.float().clamp(0, 1) for each in (image, truth))
-    found = similarity(*pair, data_range=1.0, reduction="none")
-    assert isinstance(found, Tensor)
-    found = torch.where(found.isfinite(), found, 1.0)  # two black pictures have nothing to differ
-    return found.reshape(-1).to(image.dtype)
+    similarities = similarity(*pair, data_range=1.0, reduction="none")
+    assert isinstance(similarities, Tensor)
+    similarities = torch.where(
+        similarities.isfinite(), similarities, 1.0
+    )  # two black pictures have nothing to differ
+    return similarities.reshape(-1).to(image.dtype)
 
 
 def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:

@@ -165,8 +165,8 @@ def estimate_noise_std(y: Image) -> PerImage:
             "Say how strong the noise is instead."
         )
     kernel = torch.tensor(_LAPLACIANS, dtype=y.dtype, device=y.device)[None, None]
-    found = F.conv2d(y.reshape(batch * channels, 1, height, width), kernel).abs()
-    return math.sqrt(math.pi / 2) / 6 * found.view(batch, -1).mean(1)
+    response = F.conv2d(y.reshape(batch * channels, 1, height, width), kernel).abs()
+    return math.sqrt(math.pi / 2) / 6 * response.view(batch, -1).mean(1)
 
 
 def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:

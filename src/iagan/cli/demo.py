@@ -62,16 +62,16 @@ def run(args: argparse.Namespace) -> int:
         )
         for result in results:
             bar.close()
-            found = scorer(result.image, truth)
+            values = scorer(result.image, truth)
             name = result.method.name
             method = "bicubic upsampling" if name == "naive" else name
             panels.append(
-                Panel(result.image.cpu(), method, scores.in_words(found).replace("  ", "\n"))
+                Panel(result.image.cpu(), method, scores.in_words(values).replace("  ", "\n"))
             )
             save_image(result.image, folder / f"astronaut_{name}.png")
-            lpips = "–" if found["lpips"] is None else f"{found['lpips']:.3f}"
+            lpips = "–" if values["lpips"] is None else f"{values['lpips']:.3f}"
             table.append(
-                f"| {method} | {found['psnr']:.2f} | {found['ssim']:.3f} | {lpips} "
+                f"| {method} | {values['psnr']:.2f} | {values['ssim']:.3f} | {lpips} "
                 f"| {float(result.relative_residual[0]):.1e} | {result.seconds:.1f} |"
             )
             print(table[-1] if len(table) > 3 else "\n".join(table), flush=True)

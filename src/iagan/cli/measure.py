@@ -33,16 +33,16 @@ def run(args: argparse.Namespace) -> int:
         try:
             image = load_image(path)
             truth = scores.load_truth(args.truth, args.crop, generator, tuple(image.shape[-2:]))
-            found = scorer(image, truth)
+            values = scorer(image, truth)
         except IaganError as error:
             if len(args.images) == 1:
                 raise
             failed += 1
             print(f"iagan measure: {error}", file=sys.stderr)
             continue
-        print(scores.to_json({"file": path} | found) if args.json else _line(path, found))
+        print(scores.to_json({"file": path} | values) if args.json else _line(path, values))
     return 1 if failed else 0
 
 
-def _line(name: str, found: dict[str, float | None]) -> str:
-    return f"{name}  {scores.in_words(found)}"
+def _line(name: str, values: dict[str, float | None]) -> str:
+    return f"{name}  {scores.in_words(values)}"

@@ -76,6 +76,17 @@ class MinimizeResult:
     steps: Int[Tensor, " batch"]
     recoveries: Int[Tensor, " batch"]
 
+    def pick(self, problems: Tensor) -> MinimizeResult:
+        """Those of an index or mask."""
+        return MinimizeResult(
+            {name: value[problems] for name, value in self.variables.items()},
+            self.image[problems],
+            self.objective[problems],
+            self.trace[problems],
+            self.steps[problems],
+            self.recoveries[problems],
+        )
+
 
 def minimize(
     objective: Objective,
@@ -180,7 +191,7 @@ class Best:
     def retire(self, running: Tensor) -> None:
         """Set the results of the problems aside that are not in the mask `running`."""
         everything = self._result()
-        self._finished.append((self.problems[~running], _pick(everything, ~running)))
+        self._finished.append((self.problems[~running], everything.pick(~running)))
         for name in ("problems", "image", "objective", "current", "broken", "_goal"):
             setattr(self, name, getattr(self, name)[running])
         self.variables = {name: value[running] for name, value in self.variables.items()}
@@ -194,7 +205,7 @@ class Best:
             return self._result()
         parts = [*self._finished, (self.problems, self._result())]
         order = torch.cat([problems for problems, _ in parts]).argsort()
-        return _pick(join([part for _, part in parts]), order)
+        return join([part for _, part in parts]).pick(order)
 
     def _result(self) -> MinimizeResult:
         trace = torch.stack(self._trace, 1)
@@ -223,15 +234,3 @@ def join(parts: list[MinimizeResult]) -> MinimizeResult:
 def extend(trace: Tensor, length: int) -> Tensor:
     """A trace `(batch, evaluations)` of that length, its last value repeated."""
     return torch.cat([trace, trace[:, -1:].expand(-1, length - trace.shape[1])], 1)
-
-
-def _pick(result: MinimizeResult, problems: Tensor) -> MinimizeResult:
-    """Those of an index or mask."""
-    return MinimizeResult(
-        {name: value[problems] for name, value in result.variables.items()},
-        result.image[problems],
-        result.objective[problems],
-        result.trace[problems],
-        result.steps[problems],
-        result.recoveries[problems],
-    )

@@ -136,7 +136,7 @@ def published(setting: Setting, method: str, dataset: str = "celeba") -> tuple[f
     """What the paper reports: PSNR in dB and LPIPS, or None where it has no such entry."""
     text = (resources.files("iagan") / "data" / "paper_tables.csv").read_text()
     for row in csv.DictReader(text.splitlines()):
-        found = (row["dataset"], row["setting"], float(row["noise_255"]), row["method"])
-        if found == (dataset, setting.name, setting.noise_255, method):
+        key = (row["dataset"], row["setting"], float(row["noise_255"]), row["method"])
+        if key == (dataset, setting.name, setting.noise_255, method):
             return float(row["psnr_db"]), float(row["lpips"])
     return None

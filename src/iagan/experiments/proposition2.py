@@ -139,7 +139,7 @@ def _networks(settings: Proposition2, rng: torch.Generator) -> list[Tensor]:
 def _fit(
     weights: list[Tensor], start: Tensor, x: Tensor, settings: Proposition2, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """(relative error, u) of every trial where Adam found it smallest."""
+    """(relative error, u) of every trial where it was smallest."""
 
     def objective(leaves: Leaves, step: int, problems: Tensor) -> tuple[Tensor, Tensor]:
         u = leaves["u"]
@@ -185,8 +185,8 @@ def _named(layers: int) -> str:
 
 
 def _spread(values: tuple[float, ...]) -> str:
-    found = torch.tensor(values, dtype=torch.float64)
-    return f"{float(found.mean()):.4f} ± {float(found.std()) / math.sqrt(len(values)):.4f}"
+    errors = torch.tensor(values, dtype=torch.float64)
+    return f"{float(errors.mean()):.4f} ± {float(errors.std()) / math.sqrt(len(values)):.4f}"
 
 
 def plot(rows: list[Row], path: Path) -> None:

@@ -105,12 +105,12 @@ def _read(file: Path) -> bytes:
 def _object(text: bytes, place: str, advice: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """A JSON object that has `keys`."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not set(keys) <= found.keys():
+        content = None
+    if not isinstance(content, dict) or not set(keys) <= content.keys():
         expected = f" with {', '.join(keys)}" if keys else ""
         raise FileError(
             f"{place}: a JSON object{expected} was expected; got {text[:40]!r}. {advice}"
         )
-    return found
+    return content

@@ -43,14 +43,14 @@ class Cell:
 
 def cells(experiment: str, records: list[dict[str, Any]]) -> list[Cell]:
     """Every setting × method of the experiment that has records, in the paper's order."""
-    found = []
+    rows = []
     for setting in EXPERIMENTS[experiment].settings:
         for method in EXPERIMENTS[experiment].methods:
             own = [r for r in records if (r["setting"], r["method"]) == (setting.key, method)]
             seconds = PAPER_SECONDS.get(method) if experiment == "runtime" else None
             if own:
-                found.append(_cell(setting.key, method, own, published(setting, method), seconds))
-    return found
+                rows.append(_cell(setting.key, method, own, published(setting, method), seconds))
+    return rows
 
 
 def _cell(
@@ -92,10 +92,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def markdown(found: list[Cell], lpips_net: str) -> str:
+def markdown(cells: list[Cell], lpips_net: str) -> str:
     """A table for people."""
     rows = [[column.format(net=lpips_net) for column in COLUMNS], ["---"] * len(COLUMNS)]
-    rows += [_texts(cell, "±") for cell in found]
+    rows += [_texts(cell, "±") for cell in cells]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -118,11 +118,11 @@ def mask_spread(experiment: str, records: list[dict[str, Any]]) -> str:
     return "".join(lines)
 
 
-def tex(found: list[Cell], lpips_net: str, title: str) -> str:
+def tex(cells: list[Cell], lpips_net: str, title: str) -> str:
     """The same for a paper; needs the package booktabs."""
     head = [column.format(net=lpips_net) for column in COLUMNS]
     head[7] = r"largest $\|A\hat x-y\|/\|y\|$"
-    lines = [r" & ".join(head)] + [" & ".join(_texts(cell, r"$\pm$")) for cell in found]
+    lines = [r" & ".join(head)] + [" & ".join(_texts(cell, r"$\pm$")) for cell in cells]
     caption = title.replace("×", r"$\times$")
     body = [line.replace("–", "--").replace("_", r"\_") + r" \\" for line in lines]
     return "\n".join(
@@ -176,7 +176,7 @@ def comma_separated(tables: dict[str, list[Cell]], common: dict[str, object]) ->
     names = ["experiment", *(field.name for field in dc.fields(Cell)), *common]
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
-    for experiment, found in tables.items():
-        for cell in found:
+    for experiment, own in tables.items():
+        for cell in own:
             writer.writerow({"experiment": experiment, **dc.asdict(cell), **common})
     return stream.getvalue()

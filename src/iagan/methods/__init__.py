@@ -6,6 +6,7 @@ from iagan.methods.csgm import CSGM
 from iagan.methods.dip import DIP
 from iagan.methods.estimate import Estimate
 from iagan.methods.iagan import IAGAN
+from iagan.methods.phase import preferred_batch_size
 from iagan.methods.projection import (
     BackProjected,
     Naive,
@@ -15,7 +16,7 @@ from iagan.methods.projection import (
 )
 from iagan.methods.reconstruct import reconstruct, reconstruct_all
 from iagan.methods.result import Reconstruction
-from iagan.methods.task import Task, preferred_batch_size
+from iagan.methods.task import Task
 
 __all__ = [
     "CSGM",

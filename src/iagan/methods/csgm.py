@@ -19,7 +19,8 @@ from iagan.methods.base import (
 )
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import synthesis
-from iagan.methods.task import Batch, Task
+from iagan.methods.phase import Batch
+from iagan.methods.task import Task
 from iagan.types import Image, Latent, PerImage
 
 Fidelity = Literal["least-squares", "back-projection"]

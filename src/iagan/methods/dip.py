@@ -13,7 +13,8 @@ from iagan.engine.minimize import Leaves, MinimizeOptions
 from iagan.methods.base import Method, check_integer, check_number, register
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
-from iagan.methods.task import Batch, Task
+from iagan.methods.phase import Batch
+from iagan.methods.task import Task
 from iagan.priors import Generator, LatentLaw, SkipNet
 from iagan.types import Image, PerImage
 

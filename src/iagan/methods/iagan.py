@@ -22,7 +22,8 @@ from iagan.methods.base import (
 from iagan.methods.csgm import CSGM, Fidelity, latent_projection
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
-from iagan.methods.task import Batch, Task
+from iagan.methods.phase import Batch
+from iagan.methods.task import Task
 from iagan.types import Image, PerImage
 
 

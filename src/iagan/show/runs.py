@@ -15,7 +15,7 @@ ROWS = 6
 """Images in a figure: the first ones by name that have all pictures."""
 
 
-def save_curve(found: list[Cell], path: Path, note: str) -> None:
+def save_curve(cells: list[Cell], path: Path, note: str) -> None:
     """Figure 2: MSE against m/n, a line a method, bars of one standard error.
 
     **Raises:** `OutputError` when it cannot be written.
@@ -28,7 +28,7 @@ def save_curve(found: list[Cell], path: Path, note: str) -> None:
     FigureCanvasAgg(drawing)
     axes = drawing.subplots()
     for method in EXPERIMENTS["figure2"].methods:
-        line = [cell for cell in found if cell.method == method]
+        line = [cell for cell in cells if cell.method == method]
         if line:
             axes.errorbar(
                 [shares[cell.setting] for cell in line],
@@ -36,7 +36,7 @@ def save_curve(found: list[Cell], path: Path, note: str) -> None:
                 [cell.mse_error or 0.0 for cell in line],
                 marker="o", markersize=4, capsize=3, label=method,
             )  # fmt: skip
-    fewest, most = (pick(cell.count for cell in found) for pick in (min, max))
+    fewest, most = (pick(cell.count for cell in cells) for pick in (min, max))
     count = f"{most}" if fewest == most else f"{fewest} to {most}"
     axes.set(
         yscale="log",

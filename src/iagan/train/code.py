@@ -54,12 +54,12 @@ def code_law(mean: Tensor, covariance: Tensor) -> CodeLaw:
 def measure_code_law(encoder: GaussianEncoder, pixels: Pixels) -> CodeLaw:
     """That of the codes of the first `SAMPLE` images, the encoder's own spread in it."""
     device = next(encoder.parameters()).device
-    found = [
+    codes = [
         encoder((part.float() / 127.5 - 1).to(device, memory_format=torch.channels_last))
         for part in pixels[:SAMPLE].split(64)
     ]
-    means = torch.cat([mean for mean, _ in found]).double()
-    spread = torch.cat([log_variance.exp() for _, log_variance in found]).double().mean(0)
+    means = torch.cat([mean for mean, _ in codes]).double()
+    spread = torch.cat([log_variance.exp() for _, log_variance in codes]).double().mean(0)
     return code_law(means.mean(0), torch.cov(means.T) + spread.diag())
 
 

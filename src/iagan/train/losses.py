@@ -61,12 +61,12 @@ class Features(nn.Module):
 
     def _features(self, x: Image) -> list[Tensor]:
         x = ((x + 1) / 2 - self.mean) / self.std
-        found = []
+        features = []
         for index, layer in enumerate(self.layers):
             x = layer(x)
             if index in FEATURE_LAYERS:
-                found.append(F.normalize(x.float(), dim=1, eps=1e-6))
-        return found
+                features.append(F.normalize(x.float(), dim=1, eps=1e-6))
+        return features
 
 
 def _squeezenet() -> nn.Sequential:

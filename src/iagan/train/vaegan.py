@@ -117,15 +117,15 @@ class VaeGanRun(TrainingRun):
         decay = min(settings.ema, done / (done + 10))
         average_into(self.average, self.decoder, decay)
         average_into(self.average_encoder, self.encoder, decay)
-        found = dict(
+        losses = dict(
             zip(
                 terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True
             )
         )
         if done % 100 == 0:
-            for name, value in found.items():
+            for name, value in losses.items():
                 self.history.setdefault(name, []).append((done, value))
-        return found
+        return losses
 
     def prior(self, pixels: Pixels, metadata: Metadata | None) -> Generator:
         """With the codes' law of some training images folded in, and the encoder beside it."""
