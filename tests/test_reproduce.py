@@ -19,7 +19,8 @@ from PIL import Image as Pillow
 import iagan
 from iagan import measure
 from iagan.cli import main
-from iagan.experiments import paper, table
+from iagan.experiments import estimate, paper, table
+from iagan.experiments.run import Plan
 from iagan.images import save_image
 from iagan.priors import Generator, LatentLaw, Metadata, save_prior
 from iagan.priors.networks.began import Began
@@ -361,3 +362,24 @@ def test_the_estimate_counts_what_is_left(prior, photos, tmp_path, capsys):
     assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
     line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("2 images"))
     assert re.search(r"about .* on this machine \(.*DIP .*CSGM ", line)
+
+
+def test_the_estimate_is_iterations_times_the_pace(prior, photos, monkeypatch):
+    """On a machine where a step of an image takes a second: the paper's iterations, added here."""
+    clock = [0.0]
+
+    def takes_a_second_a_step(observation, generator, method, execution):
+        clock[0] += len(observation) * sum(method.iterations().values())
+
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(estimate, "reconstruct", takes_a_second_a_step)
+    images = tuple(sorted(photos.glob("*.png")))[:2]
+    plan = Plan(("table1", "table2"), images)
+    seconds = estimate.estimate_seconds(plan, iagan.load_prior(str(prior)), [])
+    settings_of_table1, settings_of_table2 = 2, 2
+    assert seconds == {
+        "dip": 2 * (settings_of_table1 * 3000 // 4 + 2000 + 4000),
+        "csgm": 2 * (settings_of_table1 + settings_of_table2) * 1600,
+        "iagan": 2 * (settings_of_table1 * 300 + settings_of_table2 * 500),
+    }
+    assert "5 h 33 min" in estimate.in_words({"csgm": 20_000.0})

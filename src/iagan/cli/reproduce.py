@@ -179,7 +179,7 @@ def _run_tables(
     from iagan.experiments.run import KEYS, run
 
     runs = RunFolder(folder, _settings(args, plan, generator), COMPARED, KEYS)
-    _tell(_estimate(plan, generator, runs.records()))
+    _tell(_estimate(args, plan, generator, runs.records()))
     others = {r["image"] for r in runs.records()} - {path.name for path in plan.images}
     if others:
         _tell(f"{folder} also has records of {_images(len(others))} not named here; all are shown.")
@@ -192,11 +192,13 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _estimate(plan: Plan, generator: Generator, records: list[dict[str, object]]) -> str:
+def _estimate(
+    args: argparse.Namespace, plan: Plan, generator: Generator, records: list[dict[str, object]]
+) -> str:
     from iagan.experiments.estimate import estimate_seconds, in_words
 
-    count = len(plan.images)
-    return f"{_images(count)}: {in_words(estimate_seconds(plan, generator, records))}"
+    seconds = estimate_seconds(plan, generator, records, options.execution(args))
+    return f"{_images(len(plan.images))}: {in_words(seconds)}"
 
 
 def _images(count: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from iagan.engine import Execution
 from iagan.experiments.paper import Setting
 from iagan.experiments.run import Plan, simulate, truth_of
 from iagan.methods import presets, reconstruct
@@ -18,7 +19,10 @@ PROBE = 3
 
 
 def estimate_seconds(
-    plan: Plan, generator: Generator, records: list[dict[str, Any]]
+    plan: Plan,
+    generator: Generator,
+    records: list[dict[str, Any]],
+    execution: Execution | None = None,
 ) -> dict[str, float]:
     """Seconds by phase ("csgm", "iagan", "dip").
 
@@ -39,7 +43,10 @@ def estimate_seconds(
             counts[phase] = counts.get(phase, 0) + each * len(waiting)
     if example is None:
         return {}
-    return {phase: count * _pace(phase, example, generator) for phase, count in counts.items()}
+    return {
+        phase: count * _pace(phase, example, generator, execution)
+        for phase, count in counts.items()
+    }
 
 
 def in_words(seconds: dict[str, float]) -> str:
@@ -56,13 +63,15 @@ def _example(plan: Plan, setting: Setting, generator: Generator) -> Observation:
     return simulate(plan, setting, setting.build(generator.image_shape), truth, paths)
 
 
-def _pace(phase: str, observation: Observation, generator: Generator) -> float:
+def _pace(
+    phase: str, observation: Observation, generator: Generator, execution: Execution | None
+) -> float:
     """Seconds a step and image."""
     preset = presets.paper(phase, observation, generator)
     method = presets.adjust(preset, csgm_steps=PROBE if phase == "csgm" else 0, steps=PROBE)
     for _ in range(2):  # the first call warms up
         begun = time.perf_counter()
-        reconstruct(observation, generator, method)
+        reconstruct(observation, generator, method, execution=execution)
         taken = time.perf_counter() - begun
     return taken / PROBE / len(observation)
 
