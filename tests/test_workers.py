@@ -1,10 +1,13 @@
 """Problems on threads of their own: a share of the cores each, one end for all."""
 
+import os
+import signal
 import threading
 
 import pytest
 import torch
 
+from iagan.engine import execution
 from iagan.engine.events import Event
 from iagan.engine.workers import Cancellation, map_on_threads
 
@@ -86,6 +89,37 @@ def test_an_exception_of_the_callback_asks_the_work_to_end(error):
     steps = map_on_threads(work, range(3), 3, cancellation, on_event)
     assert len(steps) == 3
     assert cancellation.cause is error
+
+
+def test_one_worker_is_the_callers_own_thread_where_ctrl_c_waits_for_the_next_step():
+    """A real SIGINT: the work goes on to where it heeds the cancellation, with its result."""
+    cancellation = Cancellation()
+
+    def work(problem, tell):
+        assert threading.current_thread() is threading.main_thread()
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            if cancellation:
+                return "so far"
+        raise AssertionError("the interrupt is lost")
+
+    before = signal.getsignal(signal.SIGINT)
+    with torch.inference_mode():
+        assert map_on_threads(work, [0], 3, cancellation) == ["so far"]
+    assert isinstance(cancellation.cause, KeyboardInterrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_idle_threads_are_those_that_others_leave(monkeypatch):
+    """Of three cores in 0.1 s of 100 ticks a second: idle, half busy, busy."""
+    ticks = iter([[50, 50, 50], [60, 55, 50]] * 2)
+    monkeypatch.setattr(execution, "_idle_ticks", lambda: next(ticks))
+    monkeypatch.setattr(execution.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(execution.time, "sleep", lambda seconds: None)
+    assert execution.idle_threads() == 2
+    monkeypatch.setattr(execution, "_idle_ticks", lambda: None)
+    assert execution.idle_threads() == 3
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt()])

@@ -21,7 +21,7 @@ LPIPS_NETS = ("alex", "vgg", "squeeze")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
-    """`--prior`, `--device`, `--precision`, `--compile`."""
+    """`--prior`, `--device`, `--precision`, `--compile`, `--threads`."""
     parser.add_argument(
         "--prior",
         metavar="P",
@@ -43,6 +43,13 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="on a GPU, let torch.compile translate the prior's network: half a minute, then "
         "fewer and larger steps",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads at most (default: those that other programs leave free when it starts; "
+        "the last digits of a result depend on their number)",
     )
 
 
@@ -142,13 +149,14 @@ def load_generator(args: argparse.Namespace) -> Generator:
 
 
 def execution(args: argparse.Namespace) -> Execution:
-    """`--device`, `--precision` and `--compile`."""
-    from iagan.engine import Execution
+    """`--device`, `--precision`, `--compile` and `--threads`."""
+    from iagan.engine import Execution, idle_threads
 
     device = pick_device(args.device)
     if args.compile and device == "cpu":
         raise SettingError("--compile expects a GPU; got a CPU, which gains nothing. Leave it out.")
-    return Execution(device, args.precision, args.compile)
+    threads = args.threads or (idle_threads() if device == "cpu" else None)
+    return Execution(device, args.precision, args.compile, threads)
 
 
 def pick_device(expected: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import os
+import time
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -66,3 +69,30 @@ class Execution:
         )
         if missing:
             raise SettingError(f"Execution: device {name} is not available here; use 'cpu'.")
+
+
+def idle_threads(seconds: float = 0.1) -> int:
+    """CPU threads that other programs leave free, watched for so long; at least 1, at most torch's.
+
+    Two threads of one computation wait for each other at every step: beside a program that keeps
+    one of two cores busy, one thread is several times as quick as two.
+    """
+    most = torch.get_num_threads()
+    before = _idle_ticks()
+    if before is None:
+        return most
+    time.sleep(seconds)
+    after = _idle_ticks() or before
+    ticks = seconds * os.sysconf("SC_CLK_TCK")
+    free = sum(min(1.0, (b - a) / ticks) for a, b in zip(before, after, strict=False))
+    return max(1, min(most, round(free)))
+
+
+def _idle_ticks() -> list[int] | None:
+    """What each core has been idle for, in ticks of the clock; None where nobody counts them."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return None
+    cores = [line.split() for line in lines if line.startswith("cpu") and line[3] != " "]
+    return [int(core[4]) + int(core[5]) for core in cores]  # idle, and waiting for a disk

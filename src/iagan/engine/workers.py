@@ -1,4 +1,4 @@
-"""Independent problems on the threads of a CPU, one problem a thread.
+"""Independent problems on the threads of a CPU, a problem a thread.
 
 Two threads with a problem each are quicker than two threads in every convolution: small layers and
 what lies between them use one thread anyway. On a GPU there is one worker.
@@ -6,9 +6,12 @@ what lies between them use one thread anyway. On a GPU there is one worker.
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import TypeVar
 
 import torch
@@ -39,13 +42,17 @@ def map_on_threads(
 ) -> list[Result]:
     """`[function(problem, tell) for problem in problems]`, on at most `workers` threads.
 
-    `function` runs in new threads, where gradients are enabled whatever the caller's mode, and each
-    uses its share of the `threads` inside torch's operations. The process's own number of threads
-    stays as it is. What a worker tells reaches `on_event` in the caller's thread. An exception
-    there, such as Ctrl-C, is put into `cancellation`, which `function` should heed; the results are
-    then returned as usual. An exception of `function` is raised when all workers have ended.
+    Gradients are enabled in `function` whatever the caller's mode. Several workers are new threads,
+    each with its share of the `threads` inside torch's operations; one is the caller's own thread,
+    whose pool of OpenMP threads is there already (a second pool beside it makes both wait longer).
+    The process's own number of threads stays as it is. What a worker tells reaches `on_event` in
+    the caller's thread. An exception there, and Ctrl-C, is put into `cancellation`, which
+    `function` should heed; the results are then returned as usual. An exception of `function` is
+    raised when all workers have ended.
     """
     count = min(workers or threads, threads, len(problems))
+    if count == 1:
+        return _one_by_one(function, problems, threads, cancellation, on_event)
     told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     waiting = iter(range(len(problems)))
     results: dict[int, Result] = {}
@@ -79,6 +86,55 @@ def map_on_threads(
     if errors:
         raise errors[0]
     return [results[index] for index in range(len(problems))]
+
+
+def _one_by_one(
+    function: Callable[[Problem, Callable[[Event], None]], Result],
+    problems: Sequence[Problem],
+    threads: int,
+    cancellation: Cancellation,
+    on_event: EventCallback | None,
+) -> list[Result]:
+    """In the caller's thread, where Ctrl-C waits for the next step."""
+
+    def tell(event: Event) -> None:
+        if on_event is None or cancellation:
+            return
+        try:
+            on_event(event)
+        except BaseException as error:
+            cancellation.cause = error
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with _deferred_interrupt(cancellation), torch.inference_mode(False), torch.enable_grad():
+            return [function(problem, tell) for problem in problems]
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _deferred_interrupt(cancellation: Cancellation) -> Iterator[None]:
+    """Inside, the first Ctrl-C is put into `cancellation`; the second is raised as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in its main thread alone
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):  # ignored, or not Python's to handle
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if cancellation:
+            before(number, frame)
+        cancellation.cause = KeyboardInterrupt()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _use_threads(count: int) -> None:
