@@ -10,6 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
+from iagan.cli.allocator import retain_freed_memory
 from iagan.errors import IaganError
 
 COMMANDS = {
@@ -62,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 some files failed, 2 bad input, 130 Ctrl-C."""
     args = build_parser().parse_args(argv)
     _log_to_stderr()
+    retain_freed_memory()
     try:
         code = int(_module(args.command).run(args))
         sys.stdout.flush()

@@ -1,4 +1,8 @@
-"""torch's Adam over a batch of problems, of which one may have to go back and go on slower."""
+"""Adam (Kingma and Ba, 2015) over a batch of problems, of which one may have to go on slower.
+
+It is torch's own kernel, called directly: `torch.optim.Adam` imports torch's compiler when it is
+first made, which takes a second.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,18 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from iagan.engine.rows import per_row
 
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+"""The defaults of `torch.optim.Adam`."""
 RECOVERY_FACTOR = 0.1
 """Factor on the learning rate of a problem whose objective turned NaN or infinite."""
 
 
 class Adam:
-    """`torch.optim.Adam` on `leaves`, which it moves in place.
+    """Moves `leaves` in place by their `.grad`, bit for bit as `torch.optim.Adam(fused=True)`.
 
     **Arguments:**
     - `leaves`: by name, `(batch, ...)`, or of any shape where there is one problem alone.
@@ -29,37 +36,53 @@ class Adam:
         schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.leaves = dict(leaves)
-        self.rates = [rates[name] for name in leaves]
         self.schedule = schedule
-        self.steps = 0
+        self.mean = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+        self.square = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+        self.steps = {
+            name: torch.zeros((), dtype=torch.float32, device=leaf.device)
+            for name, leaf in leaves.items()
+        }
         self.factor: Tensor | None = None  # per problem, once one of them had to recover
-        self.adam = self._adam()
+        self.by_rate: dict[float, list[str]] = {}
+        for name in leaves:
+            self.by_rate.setdefault(rates[name], []).append(name)
+        self.fused = all(leaf.device.type in ("cpu", "cuda") for leaf in leaves.values())
+        self.taken = 0
 
-    def _adam(self) -> torch.optim.Adam:
-        by_rate: dict[float, list[Tensor]] = {}
-        for leaf, rate in zip(self.leaves.values(), self.rates, strict=True):
-            by_rate.setdefault(rate, []).append(leaf)
-        groups = [{"params": leaves, "lr": rate} for rate, leaves in by_rate.items()]
-        fused = all(leaf.device.type in ("cpu", "cuda") for leaf in self.leaves.values())
-        return torch.optim.Adam(groups, fused=fused)
-
+    @torch.no_grad()
     def step(self, values: Tensor) -> None:
-        """Move the leaves by their `.grad`; Adam does not need the objective's `values`."""
-        if self.schedule is not None:
-            for group, rate in zip(self.adam.param_groups, self._group_rates(), strict=True):
-                group["lr"] = rate * self.schedule(self.steps)
-        self.steps += 1
-        if self.factor is None:
-            self.adam.step()
-            return
-        before = [leaf.detach().clone() for leaf in self.leaves.values()]
-        self.adam.step()
-        with torch.no_grad():
-            for leaf, old in zip(self.leaves.values(), before, strict=True):
-                leaf.copy_(torch.lerp(old, leaf, per_row(self.factor, leaf).to(leaf)))
+        """One step; Adam does not need the objective's `values`."""
+        schedule = 1.0 if self.schedule is None else self.schedule(self.taken)
+        self.taken += 1
+        before = None
+        if self.factor is not None:
+            before = {name: leaf.clone() for name, leaf in self.leaves.items()}
+        for rate, names in self.by_rate.items():
+            adam(
+                [self.leaves[name] for name in names],
+                [self._gradient(name) for name in names],
+                [self.mean[name] for name in names],
+                [self.square[name] for name in names],
+                [],
+                [self.steps[name] for name in names],
+                fused=self.fused,
+                amsgrad=False,
+                maximize=False,
+                beta1=BETA1,
+                beta2=BETA2,
+                eps=EPS,
+                weight_decay=0.0,
+                lr=rate * schedule,
+            )
+        if before is not None and self.factor is not None:
+            for name, leaf in self.leaves.items():
+                leaf.copy_(torch.lerp(before[name], leaf, per_row(self.factor, leaf).to(leaf)))
 
-    def _group_rates(self) -> list[float]:
-        return list(dict.fromkeys(self.rates))
+    def _gradient(self, name: str) -> Tensor:
+        gradient = self.leaves[name].grad
+        assert gradient is not None
+        return gradient
 
     @torch.no_grad()
     def recover(self, best: Mapping[str, Tensor], broken: Tensor) -> None:
@@ -70,21 +93,17 @@ class Adam:
         for name, leaf in self.leaves.items():
             mask = per_row(broken, leaf)
             leaf.copy_(torch.where(mask, best[name], leaf))
-            for key, moment in self.adam.state[leaf].items():
-                if key != "step":
-                    moment.masked_fill_(mask, 0)
+            self.mean[name].masked_fill_(mask, 0)
+            self.square[name].masked_fill_(mask, 0)
 
     @torch.no_grad()
     def select(self, problems: Tensor) -> dict[str, Tensor]:
         """Go on with some of the problems, a mask; returns the new leaves."""
-        old, state = self.leaves, self.adam.state
-        self.leaves = {name: leaf.detach()[problems].requires_grad_() for name, leaf in old.items()}
-        self.adam = self._adam()
-        for name, leaf in old.items():
-            self.adam.state[self.leaves[name]] = {
-                key: value if key == "step" else value[problems]
-                for key, value in state[leaf].items()
-            }
+        self.leaves = {
+            name: leaf.detach()[problems].requires_grad_() for name, leaf in self.leaves.items()
+        }
+        self.mean = {name: value[problems] for name, value in self.mean.items()}
+        self.square = {name: value[problems] for name, value in self.square.items()}
         if self.factor is not None:
             self.factor = self.factor[problems]
         return self.leaves
