@@ -410,3 +410,28 @@ def test_a_full_disk_under_the_output_ends_in_words():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == "iagan priors: no room left for the output.\n"
+
+
+def test_iagan_alone_prints_its_help(capsys):
+    assert main([]) == 0
+    assert "iagan reconstruct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["reconstrct", "y.npz"], "Did you mean reconstruct?"),
+        (["reconstruct", "y.npz", "--method", "igan"], "Did you mean iagan?"),
+        (["observe", "x.png", "-o", "y.npz", "--operator", "bicubik"], "Did you mean bicubic?"),
+        (["measure", "x.png", "y.png", "--lpips", "zzz"], "--help"),
+        (["reconstruct", "y.npz", "--prior", "face"], "Did you mean faces?"),
+    ],
+)
+def test_a_slip_of_the_pen_is_guessed(argv, meant, capsys):
+    try:
+        assert main(argv) == 2
+    except SystemExit as stop:
+        assert stop.code == 2
+    said = capsys.readouterr().err
+    assert meant in said
+    assert said.count("\n") == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import importlib
 import logging
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -40,7 +42,17 @@ class _Parser(argparse.ArgumentParser):
     """One line for a wrong option, as for every other bad input."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+        self.exit(2, f"{self.prog}: {message}.{_guess(message)} See '{self.prog} --help'.\n")
+
+
+def _guess(message: str) -> str:
+    """What was meant, where argparse lists what it would have taken."""
+    listed = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if listed is None:
+        return ""
+    choices = [choice.strip("' ") for choice in listed.group(2).split(",")]
+    close = difflib.get_close_matches(listed.group(1), choices, 1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,7 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 some files failed, 2 bad input, 130 Ctrl-C."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help()
+        return 0
+    args = parser.parse_args(argv)
     _log_to_stderr()
     retain_freed_memory()
     try:

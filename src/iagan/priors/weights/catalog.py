@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
+import difflib
 import importlib.resources
 import json
 import logging
@@ -127,8 +128,10 @@ def load_prior(
     if path.exists():
         return load_checkpoint(path)
     if path.name == given and not path.suffix:
+        close = difflib.get_close_matches(given, PRIORS, 1)
+        guess = f" Did you mean {close[0]}?" if close else ""
         raise SettingError(
-            f"No prior is called {given!r}. Known are {', '.join(PRIORS)}; "
+            f"No prior is called {given!r}.{guess} Known are {', '.join(PRIORS)}; "
             "or give the path of a checkpoint."
         )
     raise FileError(
