@@ -6,6 +6,8 @@ import dataclasses as dc
 import hashlib
 import http.server
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -91,7 +93,7 @@ def named(server, checkpoint, tmp_path, monkeypatch) -> catalog.Prior:
 
 
 def _left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 def test_a_named_prior_is_fetched_once_and_says_its_licence(named, server, tmp_path, caplog):
@@ -170,13 +172,22 @@ def test_an_absent_server_and_an_absent_file_end_in_one_line(named, server, tmp_
 
 
 def test_two_processes_do_not_fetch_the_same_file(named, tmp_path):
-    import fcntl
-
-    (tmp_path / "home").mkdir()
-    with (tmp_path / "home" / "small.safetensors.part").open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    """The other one is a process of its own, which holds the lock until it is ended."""
+    program = f"""
+import sys
+from pathlib import Path
+from iagan.files import locked
+with locked(Path({str(tmp_path / "home")!r}) / "small.safetensors.lock") as held:
+    print(held, flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"True\n"
         with pytest.raises(FileError, match="Another process is fetching"):
             load_prior("small")
+        other.kill()
+    load_prior("small")
 
 
 def test_a_folder_that_cannot_be_written_is_named(named, tmp_path, monkeypatch):

@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from iagan.errors import OutputError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; there the user sees to it
-    fcntl = None  # type: ignore[assignment]
+from iagan.errors import OutputError
 
 LOCK = ".lock"
 
@@ -71,14 +68,27 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
         raise OutputError(f"Cannot write {target}: it is a folder. Name a file in it.")
 
 
-def lock(stream: IO[bytes]) -> bool:
-    """Hold the open file until it is closed, or the process ends; False if another process does."""
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` until the block or the process ends, however it ends.
+
+    Yields whether it is held: False if another process, or another block here, holds it.
+
+    **Raises:** `OutputError` when it cannot be written.
+    """
     try:
-        if fcntl is not None:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise _refusal(path, error) from error
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -87,13 +97,8 @@ def only_process(folder: Path) -> Iterator[None]:
 
     **Raises:** `OutputError` when another process holds it or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("wb")
-    except OSError as error:
-        raise _refusal(folder, error) from error
-    with file:
-        if not lock(file):
+    with locked(folder / LOCK) as held:
+        if not held:
             raise OutputError(
                 f"Another process is at work in {folder}. Wait for it, stop it, or name another "
                 "output."

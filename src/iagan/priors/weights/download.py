@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from iagan.errors import CheckpointError, FileError, OutputError
-from iagan.files import lock
+from iagan.files import locked
 
 CHUNK = 2**18
 TIMEOUT = 30.0
@@ -104,8 +104,8 @@ def _open_alone(part: Path) -> Iterator[BinaryIO]:
         raise OutputError(
             f"Cannot write {part}: {error.strerror}. Set IAGAN_HOME to another folder."
         ) from error
-    with stream:
-        if not lock(stream):
+    with stream, locked(part.with_suffix(".lock")) as held:
+        if not held:
             raise FileError(
                 f"Another process is fetching {part.name}. Wait for it, then try again."
             )
