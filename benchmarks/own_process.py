@@ -1,7 +1,7 @@
 """The yardsticks in processes of their own, as their users run them.
 
-What this project changes in its process, as the thresholds of the memory's allocator, would make
-them quicker than they are.
+What another contestant leaves behind in a process, as threads that spin or memory that is kept,
+would make them other than they are.
 """
 
 from __future__ import annotations

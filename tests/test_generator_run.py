@@ -130,3 +130,14 @@ def test_where_torch_cannot_compile_it_is_said_in_one_line(generator, monkeypatc
         synthesis(generator, Execution(compile=True))(torch.zeros(1, 5))
     assert "\n" not in str(caught.value)
     networks._compiled.cache_clear()
+
+
+def test_a_network_of_one_precision_alone_is_refused_before_the_work():
+    class Stubborn(Began):
+        def forward(self, z):
+            return super().forward(z.float())
+
+    generator = Generator(Stubborn(8, 32, 5), LatentLaw("uniform", (5,)))
+    with pytest.raises(SettingError, match="bfloat16.* expects .* Go on in float32") as caught:
+        AdaptedNetworks([generator] * 2, Execution(precision="bfloat16"))
+    assert "\n" not in str(caught.value)

@@ -182,11 +182,12 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch):
 
 
 def test_so_many_images_together_as_there_is_room_on_the_threads(monkeypatch):
-    """Four small ones a thread, fewer of large ones."""
+    """Four small ones a thread, fewer of large ones or where each has several starts."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
-    def images_of(side):
+    def images_of(side, restarts=1):
         law = iagan.LatentLaw("uniform", (8,))
-        return preferred_batch_size(iagan.Generator(Began(4, side, 8), law))
+        return preferred_batch_size(iagan.Generator(Began(4, side, 8), law), restarts)
 
     assert [images_of(32), images_of(64), images_of(128), images_of(256)] == [8, 8, 2, 1]
+    assert [images_of(64, 2), images_of(64, 5), images_of(64, 50)] == [4, 1, 1]

@@ -137,3 +137,21 @@ def test_an_error_of_a_worker_is_raised_when_all_have_ended(error):
         _map(work, range(3))
     assert sorted(ended) in ([], [1], [2], [1, 2])
     assert not [t for t in threading.enumerate() if t.daemon and t.name.startswith("Thread")]
+
+
+def test_a_thread_that_cannot_start_ends_the_others(monkeypatch):
+    """They wait for it."""
+    start, started = threading.Thread.start, []
+
+    def scarce(thread):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with pytest.raises(RuntimeError, match="start new thread"):
+        _map(lambda problem, tell: problem, range(3))
+    for thread in started:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in started)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iagan.cli import options, scores
 from iagan.cli.progress import EventBar
+
+if TYPE_CHECKING:
+    from iagan.methods import Method
+    from iagan.observation import Observation
+    from iagan.priors import Generator
 
 SCALE = 4
 DEMO_METHODS = ("naive", "csgm", "csgm-bp", "iagan", "iagan-bp")
@@ -26,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Observe ×4, reconstruct by every method, score, draw."""
     from iagan.files import check_writable, write_text
     from iagan.images import astronaut, crop_square, save_image
-    from iagan.methods import presets, reconstruct_all
+    from iagan.methods import reconstruct_all
     from iagan.observation import observe
     from iagan.operators import BicubicDownsample
     from iagan.show import Panel, figure, picture_of
@@ -44,18 +50,10 @@ def run(args: argparse.Namespace) -> int:
         "|---|" + "---|" * 5,
     ]
     with EventBar("astronaut", observation) as bar:
-        methods = [
-            presets.adjust(
-                presets.fast(name, observation, generator),
-                csgm_steps=args.csgm_steps,
-                steps=args.steps,
-            )
-            for name in DEMO_METHODS
-        ]
         results = reconstruct_all(
             observation,
             generator,
-            methods,
+            _methods(args, observation, generator),
             seed=args.seed,
             execution=options.execution(args),
             on_event=bar,
@@ -79,3 +77,18 @@ def run(args: argparse.Namespace) -> int:
     write_text(folder / "table.md", "\n".join(table))
     print(f"{folder}/figure.png, {folder}/table.md")
     return 0
+
+
+def _methods(
+    args: argparse.Namespace, observation: Observation, generator: Generator
+) -> list[Method]:
+    from iagan.methods import presets
+
+    return [
+        presets.adjust(
+            presets.fast(name, observation, generator),
+            csgm_steps=args.csgm_steps,
+            steps=args.steps,
+        )
+        for name in DEMO_METHODS
+    ]

@@ -132,6 +132,7 @@ class Session:
         self.methods = list(dict.fromkeys(args.method or [None]))
         self.scorer = scores.Scorer(args.lpips)
         self.generator: Generator = options.load_generator(args)
+        self.execution = options.execution(args)
         self.rows: list[inputs.FigureRow] = []
         self.single = False
 
@@ -159,7 +160,7 @@ class Session:
         """Neighbours that go together, as many as it is worth."""
         from iagan.methods import preferred_batch_size
 
-        most = preferred_batch_size(self.generator)
+        most = preferred_batch_size(self.generator, max(1, self.args.restarts))
         group: list[Job] = []
         for path in paths:
             try:
@@ -200,7 +201,7 @@ class Session:
                 self.generator,
                 methods,
                 seed=self.args.seed,
-                execution=options.execution(self.args),
+                execution=self.execution,
                 on_event=bar,
             )
             try:

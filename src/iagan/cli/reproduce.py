@@ -12,6 +12,7 @@ from iagan.cli.progress import EventBar
 from iagan.errors import ImageFileError, MissingDependencyError, SettingError
 
 if TYPE_CHECKING:
+    from iagan.engine import Execution
     from iagan.experiments.run import Plan
     from iagan.priors import Generator
 
@@ -179,12 +180,13 @@ def _run_tables(
     from iagan.experiments.run import KEYS, run
 
     runs = RunFolder(folder, _settings(args, plan, generator), COMPARED, KEYS)
-    _tell(_estimate(args, plan, generator, runs.records()))
+    execution = options.execution(args)
+    _tell(_estimate(plan, generator, runs.records(), execution))
     others = {r["image"] for r in runs.records()} - {path.name for path in plan.images}
     if others:
         _tell(f"{folder} also has records of {_images(len(others))} not named here; all are shown.")
     with EventBar() as bar:
-        run(plan, generator, runs, _tell, bar, options.execution(args))
+        run(plan, generator, runs, _tell, bar, execution)
     print(_write_tables(args, plan, runs, notes), end="")
 
 
@@ -193,11 +195,11 @@ def _tell(line: str) -> None:
 
 
 def _estimate(
-    args: argparse.Namespace, plan: Plan, generator: Generator, records: list[dict[str, object]]
+    plan: Plan, generator: Generator, records: list[dict[str, object]], execution: Execution
 ) -> str:
     from iagan.experiments.estimate import estimate_seconds, in_words
 
-    seconds = estimate_seconds(plan, generator, records, options.execution(args))
+    seconds = estimate_seconds(plan, generator, records, execution)
     return f"{_images(len(plan.images))}: {in_words(seconds)}"
 
 
@@ -213,9 +215,9 @@ def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dic
     specs = {
         setting.key: {
             name: method.spec()
-            for name, method in plan.methods_of(setting, names_, generator).items()
+            for name, method in plan.methods_of(setting, methods, generator).items()
         }
-        for _, setting, names_ in plan.tasks()
+        for _, setting, methods in plan.tasks()
     }
     return {name: getattr(args, name) for name in names} | {
         "prior_sha256": _sha256(args.prior),

@@ -150,10 +150,8 @@ class Best:
         self.variables = {name: leaf.detach().clone() for name, leaf in leaves.items()}
         self.image = torch.empty(0)
         self.objective = torch.full((count,), torch.inf, device=device, dtype=first.dtype)
-        self.current, self.broken = (
-            self.objective,
-            torch.zeros_like(self.problems, dtype=torch.bool),
-        )
+        self.current = self.objective
+        self.broken = torch.zeros_like(self.problems, dtype=torch.bool)
         self._goal = torch.full_like(self.objective, -torch.inf)
         if options.goal is not None:
             self._goal.copy_(options.goal)

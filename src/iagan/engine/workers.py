@@ -76,10 +76,16 @@ def map_on_threads(
 
     before = torch.get_num_threads()
     pool = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-    for thread in pool:
-        thread.start()
-    ready.wait()
-    _use_threads(before)  # also for threads that others start from now on
+    try:
+        for thread in pool:
+            thread.start()
+        ready.wait()
+    except BaseException as error:  # a thread that cannot start, or Ctrl-C
+        cancellation.cause = error
+        ready.abort()  # the others wait for it
+        raise
+    finally:
+        _use_threads(before)  # also for threads that others start from now on
     _follow(told, count, cancellation, on_event)
     for thread in pool:
         thread.join()

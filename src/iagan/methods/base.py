@@ -24,8 +24,8 @@ METHODS: dict[str, type[Method]] = {}
 class Method(abc.ABC):
     """A way to recover images; a subclass is a frozen dataclass whose fields are all its settings.
 
-    It sets `kind` and `needs_prior`, and implements `run` and `iterations`. Decorated with
-    `register`, its specs can be read back, also outside this package.
+    It sets `kind` and `needs_prior`, and implements `run`, and `iterations` where it has some.
+    Decorated with `register`, its specs can be read back, also outside this package.
     """
 
     kind: ClassVar[str] = ""
@@ -42,9 +42,9 @@ class Method(abc.ABC):
     def run(self, task: Task) -> Estimate:
         """Recover the images of `task`; `task.estimate(other)` runs another method first, once."""
 
-    @abc.abstractmethod
     def iterations(self) -> dict[str, int]:
-        """Iterations an image at most, by phase: `{"csgm": 1600, "iagan": 500}`."""
+        """Iterations an image at most, by phase: `{"csgm": 1600}`; none by default."""
+        return {}
 
     def messages(self, task: Task) -> list[str]:
         """What the user should know of this method on this observation, one line each."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from iagan.engine.minimize import Leaves, MinimizeOptions, MinimizeResult
+from iagan.engine.rows import per_row
 from iagan.methods.base import (
     Method,
     check_choice,
@@ -184,4 +185,4 @@ def encoded_latents(method: CSGM, task: Task) -> Latent:
     fit, mean_fit = (
         task.misfit(prior(start), every, method.fidelity) for start in (z, torch.zeros_like(z))
     )
-    return z * (fit < mean_fit).view(-1, *[1] * (z.ndim - 1))
+    return z * per_row(fit < mean_fit, z)

@@ -58,18 +58,17 @@ class AdaptedNetworks:
         first = networks[0]
         self._range = first.to_unit_range
         self._quick = execution.precision == "bfloat16"
-        self._module = copy.deepcopy(first.module).requires_grad_(True)
         self._stacked = len(networks) > 1 or execution.compile
         self._call = _compiled(_with_weights_each) if execution.compile else _with_weights_each
-        if checkpointing and not self._stacked:
-            _checkpoint_blocks(self._module)
-        own = dict(self._module.named_parameters())
         if self._stacked:
-            each = [dict(network.module.named_parameters()) for network in networks]
-            own = {name: _stack([one[name] for one in each]) for name in own}  # type: ignore[misc]
-            self._module = copy.deepcopy(first.module)
-            if self._quick:
-                self._module.bfloat16()
+            each = [network.parameters() for network in networks]
+            own = {name: _stack([one[name] for one in each]) for name in each[0]}
+            self._module = _in_bfloat16(first) if self._quick else copy.deepcopy(first.module)
+        else:
+            self._module = copy.deepcopy(first.module).requires_grad_(True)
+            own = dict(self._module.named_parameters())
+            if checkpointing:
+                _checkpoint_blocks(self._module)
         self.leaves: dict[str, Tensor] = {WEIGHT + name: value for name, value in own.items()}
 
     def __call__(self, leaves: Leaves, z: Tensor) -> Image:
@@ -94,8 +93,26 @@ def _stack(values: Sequence[Tensor]) -> Tensor:
     """`(batch, *shape)` with the strides of that shape: with those that a side of 1 may have
     besides, as in channels-last 1×1 filters, torch 2.15's vmap computes wrong gradients on a CPU.
     """
-    whole = torch.stack([value.detach() for value in values])
-    return whole.reshape(-1).view(whole.shape).contiguous()
+    whole = torch.stack(list(values))
+    return whole.reshape(-1).view(whole.shape)  # `contiguous()` would keep such strides
+
+
+def _in_bfloat16(prior: Generator) -> nn.Module:
+    """A copy of the network.
+
+    **Raises:** `SettingError` for one that insists on another precision.
+    """
+    module = copy.deepcopy(prior.module).bfloat16()
+    weight = next(module.parameters())
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, *prior.latent.shape).to(weight))
+    except RuntimeError as error:
+        raise SettingError(
+            "Execution(precision='bfloat16') expects a network that computes in the precision of "
+            f"its latents; it raised: {str(error).splitlines()[0]} Go on in float32."
+        ) from error
+    return module
 
 
 def _checkpoint_blocks(module: nn.Module) -> None:

@@ -53,16 +53,19 @@ MakeBatch = Callable[[Tensor, bool], Batch]
 will work on them."""
 
 
-def preferred_batch_size(prior: Generator) -> int:
+def preferred_batch_size(prior: Generator, restarts: int = 1) -> int:
     """How many images to recover at once: with more, the first wait for the last and nothing is
     quicker; of large ones, one keeps a thread or a GPU busy.
+
+    **Arguments:**
+    - `restarts`: starts of z an image.
     """
     device = next(iter(prior.parameters().values())).device
     _, height, width = prior.image_shape
     cpu = device.type == "cpu"
     most = MAX_A_THREAD * torch.get_num_threads() if cpu else MAX_ON_GPU
     large = height * width / (SMALL_ON_CPU if cpu else SMALL_ON_GPU)
-    return max(1, int(most / max(1.0, large)))
+    return max(1, int(most / max(1.0, large) / restarts))
 
 
 class Phase:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from iagan.methods.base import Method, check_method, register
 from iagan.methods.estimate import Estimate
-from iagan.methods.result import to_double
 from iagan.methods.task import Task
 from iagan.observation import Observation
 from iagan.operators import LinearOperator
+from iagan.operators.linalg import widen
 from iagan.types import Image
 
 
@@ -25,10 +25,6 @@ class Naive(Method):
 
     kind: ClassVar[str] = "naive"
     needs_prior: ClassVar[bool] = False
-
-    def iterations(self) -> dict[str, int]:
-        """None."""
-        return {}
 
     def run(self, task: Task) -> Estimate:
         """The operator's `naive`."""
@@ -44,14 +40,10 @@ class PseudoInverse(Method):
     kind: ClassVar[str] = "pinv"
     needs_prior: ClassVar[bool] = False
 
-    def iterations(self) -> dict[str, int]:
-        """None."""
-        return {}
-
     def run(self, task: Task) -> Estimate:
         """At least in single precision."""
         observation = task.observation
-        image = observation.operator.pinv(to_double(observation.y))
+        image = observation.operator.pinv(widen(observation.y))
         return Estimate.direct(image.to(torch.promote_types(task.dtype, torch.float32)))
 
 
@@ -111,7 +103,7 @@ def back_project(image: Image, observation: Observation) -> Image:
 
     **Shapes:** `image` and the result are `(batch, channels, h, w)`.
     """
-    operator, y, x = observation.operator, to_double(observation.y), to_double(image)
+    operator, y, x = observation.operator, widen(observation.y), widen(image)
     for _ in range(2):
         x = x + operator.pinv(y - operator(x))
     return x.to(image.dtype)

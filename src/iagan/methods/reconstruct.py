@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from iagan.engine import EventCallback, Execution
 from iagan.errors import Cancelled, Interrupted, SettingError, ShapeError
@@ -126,13 +127,20 @@ def _task(
             return Task(dc.replace(moved, y=y), None, seeds, execution, on_event)
         name = next(method.name for method in methods if method.needs_prior)
         prior = _fitting_prior(generator, observation, name)
-        if execution.device is not None:
-            prior = prior.to(execution.device)
         weight = next(iter(prior.parameters().values()))
+        if execution.device is not None and not _is_on(weight, execution.device):
+            prior = prior.to(execution.device)
+            weight = next(iter(prior.parameters().values()))
         dtype = weight.dtype.to_complex() if observation.y.is_complex() else weight.dtype
         moved = observation.to(weight.device)
         y = moved.y.to(dtype, copy=True)
         return Task(dc.replace(moved, y=y), prior, seeds, execution, on_event)
+
+
+def _is_on(tensor: Tensor, device: str) -> bool:
+    """Whether it is on that device; `"cuda"` is any GPU."""
+    asked = torch.device(device)
+    return tensor.device.type == asked.type and asked.index in (None, tensor.device.index)
 
 
 def _fitting_prior(generator: Generator | None, observation: Observation, name: str) -> Generator:

@@ -12,6 +12,7 @@ from iagan.images import encode_png
 from iagan.methods.base import Method
 from iagan.observation import Observation
 from iagan.operators.base import squared_norms
+from iagan.operators.linalg import widen
 from iagan.types import Image, Latent, Measurement, PerImage
 
 
@@ -70,16 +71,9 @@ def _span(values: Tensor) -> str:
 
 def residual_norms(image: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
     r"""$\|A x - y\|$ and the same over $\|y\|$, per image, in double precision where there is."""
-    x, y = to_double(image), to_double(observation.y)
+    x, y = widen(image), widen(observation.y)
     residual = norms(observation.operator(x) - y)
     return residual, residual / norms(y).clamp_min(torch.finfo(residual.dtype).tiny)
-
-
-def to_double(tensor: Tensor) -> Tensor:
-    """Double precision, except on Apple's GPU, which has none."""
-    if tensor.device.type == "mps":
-        return tensor
-    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
 def norms(y: Measurement) -> PerImage:

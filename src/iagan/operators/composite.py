@@ -20,7 +20,9 @@ Kind = TypeVar("Kind", bound="OfParts")
 
 @dc.dataclass(frozen=True, eq=False)
 class OfParts(LinearOperator):
-    """An operator whose whole configuration are other operators; the last one sees the image."""
+    """An operator whose whole configuration are other operators: the last one sees the image, and
+    what the first one gives is y, unless a subclass says otherwise.
+    """
 
     image_shape: tuple[int, int, int] = dc.field(init=False)
     parts: tuple[LinearOperator, ...]
@@ -33,6 +35,14 @@ class OfParts(LinearOperator):
         object.__setattr__(self, "parts", operators)
         object.__setattr__(self, "image_shape", operators[-1].image_shape)
         super().__post_init__()
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        return self.parts[0].measurement_shape
+
+    @property
+    def complex_valued(self) -> bool:
+        return self.parts[0].complex_valued
 
     def to(self: Kind, device: torch.device | str) -> Kind:
         return dc.replace(self, parts=tuple(part.to(device) for part in self.parts))
@@ -94,14 +104,6 @@ class Compose(OfParts):
             operators.insert(0, as_operator(part, operators[0].measurement_shape))
         return tuple(operators)
 
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        return self.parts[0].measurement_shape
-
-    @property
-    def complex_valued(self) -> bool:
-        return self.parts[0].complex_valued
-
     def _forward(self, x: Tensor) -> Tensor:
         for part in reversed(self.parts):
             x = part._forward(x)
@@ -147,14 +149,6 @@ class Sum(OfParts):
                 f"complex; got {' and '.join(described)}."
             )
 
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        return self.parts[0].measurement_shape
-
-    @property
-    def complex_valued(self) -> bool:
-        return self.parts[0].complex_valued
-
     def _forward(self, x: Tensor) -> Tensor:
         total = self.parts[0]._forward(x)
         for part in self.parts[1:]:
@@ -192,6 +186,10 @@ class Stack(OfParts):
     @property
     def measurement_shape(self) -> tuple[int, ...]:
         return (sum(part.m for part in self.parts),)
+
+    @property
+    def complex_valued(self) -> bool:
+        return False
 
     def join(self, measurements: Sequence[Tensor | np.ndarray]) -> Tensor:
         """y of the parts' measurements, `(batch, *part.measurement_shape)` each: `(batch, m)`.
