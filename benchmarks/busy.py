@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Print the seconds and their ratio; return them."""
     prior = iagan.load_prior(args.prior)
-    photo = crop_square(astronaut(), None, prior.metadata.crop, prior.image_shape[1:])
+    photo = crop_square(astronaut(), None, prior.about.crop, prior.image_shape[1:])
     with tempfile.TemporaryDirectory() as folder:
         y = Path(folder) / "y.npz"
         observation = iagan.observe(photo, BicubicDownsample(prior.image_shape, scale=4))

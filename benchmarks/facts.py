@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import iagan
 from iagan.errors import SettingError
 from iagan.observation import Observation
-from iagan.priors import Began, Generator, LatentLaw, Metadata, Pggan
+from iagan.priors import About, Began, Generator, LatentSpace, Pggan, SphericalLatent
 from iagan.priors.networks.pggan import CELEBA_HQ
 
 
@@ -137,19 +137,19 @@ def matrix_rate(device: str, dtype: torch.dtype, side: int, rounds: int = 9) -> 
 
 def random_began(channels: int, side: int) -> Generator:
     """A BEGAN with random weights: as quick as a trained one."""
-    return _random(lambda: Began(channels, side, 64), LatentLaw("uniform", (64,)))
+    return _random(lambda: Began(channels, side, 64), UniformLatent((64,)))
 
 
 def random_pggan(channels: Sequence[int] = CELEBA_HQ) -> Generator:
     """A PGGAN of 1024×1024, or of `channels`, with random weights."""
-    return _random(lambda: Pggan(channels), LatentLaw("normal", (512, 1, 1)))
+    return _random(lambda: Pggan(channels), SphericalLatent((512, 1, 1)))
 
 
-def _random(make: Callable[[], nn.Module], law: LatentLaw) -> Generator:
+def _random(make: Callable[[], nn.Module], latent: LatentSpace) -> Generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = make()
-    return Generator(module, law, metadata=Metadata("random", type(module).__name__.lower()))
+    return Generator(module, latent, about=About("random", type(module).__name__.lower()))
 
 
 def operations(generator: Generator, weights: bool) -> int:

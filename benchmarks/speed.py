@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         generator = facts.random_began(128, 128)
     else:
         generator = facts.began(args.prior)
-    photo = crop_square(astronaut(), None, generator.metadata.crop, generator.image_shape[1:])
+    photo = crop_square(astronaut(), None, generator.about.crop, generator.image_shape[1:])
     operator = BicubicDownsample(generator.image_shape, scale=4)
     one = iagan.observe(photo, operator)
     many = iagan.observe(photo.expand(args.batch, -1, -1, -1), operator)

@@ -23,7 +23,7 @@ def _task():
 def test_the_plain_loop_takes_the_same_steps():
     """From the same starts to the same image: what is compared in time is the same work."""
     generator = iagan.load_prior("faces-64")
-    photo = crop_square(astronaut(), None, generator.metadata.crop, (64, 64))
+    photo = crop_square(astronaut(), None, generator.about.crop, (64, 64))
     observation = iagan.observe(photo, BicubicDownsample((3, 64, 64), scale=4))
     loop = PlainLoop(generator, observation)
     loop.csgm(6, restarts=2)

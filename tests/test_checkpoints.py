@@ -78,8 +78,8 @@ def test_began_layouts_in_torch_files(layout, legacy, tmp_path):
     z = latents(prior)
     assert prior.latent.law == "uniform"
     assert prior.image_shape == (3, size, size)
-    assert prior.metadata.architecture == "began"
-    assert prior.metadata.crop == crop
+    assert prior.about.architecture == "began"
+    assert prior.about.crop == crop
     assert_same(prior, z, began_forward(layers, z.double().numpy(), output))
 
 
@@ -136,7 +136,7 @@ def test_a_converted_checkpoint_is_the_same_function(layout, tmp_path, monkeypat
     again = load_prior(tmp_path / "deep" / "prior.safetensors")
     z = latents(first)
     assert torch.equal(first(z), again(z))
-    assert again.metadata == first.metadata
+    assert again.about == first.about
     assert again.latent == first.latent
     assert again.value_range == first.value_range
     assert again.module.settings == first.module.settings
@@ -153,7 +153,7 @@ def test_half_precision_priors_are_read_as_float32(tmp_path):
     assert {value.dtype for value in again.parameters().values()} == {torch.float32}
     z = latents(first)
     torch.testing.assert_close(again(z), first(z), rtol=0, atol=0.02)
-    assert again.metadata.crop == CELEBA
+    assert again.about.crop == CELEBA
 
 
 # -- the real files ---------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_real_checkpoints_draw_faces(file):
     assert 0 <= samples.min() < 0.1
     assert 0.9 < samples.max() <= 1
     assert samples.std(0).mean() > 0.1
-    assert prior.metadata.crop == CELEBA
+    assert prior.about.crop == CELEBA
     average = samples.mean(0)
     centred = average - average.mean()
     mirrored = torch.nn.functional.cosine_similarity(

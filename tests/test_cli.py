@@ -27,10 +27,8 @@ def prior(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = Began(channels=8, size=32, latent=8)
-    law = iagan.LatentLaw("uniform", (8,))
-    iagan.save_prior(
-        iagan.Generator(module, law, metadata=iagan.Metadata(architecture="began")), path
-    )
+    law = iagan.UniformLatent((8,))
+    iagan.save_prior(iagan.Generator(module, law, about=iagan.About(architecture="began")), path)
     return str(path)
 
 
@@ -285,13 +283,13 @@ def test_a_prior_is_trained_resumed_and_used(photo, tmp_path, capsys):
     (folder / "bad.png").write_bytes(b"junk")
     argv = ["train", str(folder), "-o", str(prior), "--size", "32", "--width", "4", "--latent", "4"]
     argv += ["--batch", "2", "--recipe", "began"]
-    assert main([*argv, "--steps", "2", "--licence", "ours", "--name", "cats"]) == 0
+    assert main([*argv, "--steps", "2", "--license", "ours", "--name", "cats"]) == 0
     assert "bad.png" in capsys.readouterr().err
     _refused(capsys, [*argv, "--steps", "3"], "Resume")
     assert main([*argv, "--steps", "3", "--resume"]) == 0
     assert main(_observe(photo, str(prior), tmp_path / "y.npz")) == 0
-    known = iagan.load_prior(prior).metadata
-    assert (known.name, known.licence) == ("cats", "ours")
+    known = iagan.load_prior(prior).about
+    assert (known.name, known.license) == ("cats", "ours")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 
 from iagan import load_prior, save_prior
 from iagan.errors import CheckpointError, FileError, OutputError
-from iagan.priors import LatentLaw, Metadata
+from iagan.priors import About, UniformLatent
 from iagan.priors.generator import Generator
 from iagan.priors.networks.began import Began
 from iagan.priors.weights import catalog
@@ -75,14 +75,14 @@ def checkpoint(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("prior") / "small.safetensors"
     torch.manual_seed(0)
     network = Began(channels=16, size=32, latent=8)
-    save_prior(Generator(network, LatentLaw("uniform", (8,)), metadata=Metadata("small")), path)
+    save_prior(Generator(network, UniformLatent((8,)), about=About("small")), path)
     return path.read_bytes()
 
 
 @pytest.fixture
-def named(server, checkpoint, tmp_path, monkeypatch) -> catalog.Prior:
+def named(server, checkpoint, tmp_path, monkeypatch) -> catalog.KnownPrior:
     """A prior in the list, whose file the server has."""
-    prior = catalog.Prior(
+    prior = catalog.KnownPrior(
         "small", "began", 32, "small.safetensors", "https://example.org", "CC0",
         address=server.address, sha256=hashlib.sha256(checkpoint).hexdigest(),
         bytes=len(checkpoint),
@@ -96,13 +96,13 @@ def _left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
-def test_a_named_prior_is_fetched_once_and_says_its_licence(named, server, tmp_path, caplog):
+def test_a_named_prior_is_fetched_once_and_says_its_license(named, server, tmp_path, caplog):
     assert named.place == "to fetch"
     seen: list[tuple[int, int]] = []
     first = load_prior("small", on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (named.bytes, named.bytes)
-    assert first.metadata.licence == "CC0"
-    assert "licence: CC0" in caplog.text
+    assert first.about.license == "CC0"
+    assert "license: CC0" in caplog.text
     assert named.place == "fetched"
     again = load_prior("small")
     assert len(server.requests) == 1

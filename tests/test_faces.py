@@ -20,7 +20,7 @@ def prior():
 
 @pytest.fixture(scope="module")
 def truth(prior):
-    return crop_square(astronaut(), None, prior.metadata.crop, SHAPE[1:])
+    return crop_square(astronaut(), None, prior.about.crop, SHAPE[1:])
 
 
 def test_one_start_from_the_encoder_beats_five_random_ones(prior, truth):

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from iagan.errors import CheckpointError, OutputError
-from iagan.priors import Began, Crop, Generator, LatentLaw, Metadata, load_prior, save_prior
+from iagan.priors import About, Began, Crop, Generator, UniformLatent, load_prior, save_prior
 
 KEYS = [f"l{i}" for i in range(10)]
 
@@ -55,8 +55,8 @@ def stored_bytes(tmp_path):
     torch.manual_seed(0)
     generator = Generator(
         Began(4, 32, 3),
-        LatentLaw("uniform", (3,)),
-        metadata=Metadata("tiny", "began", crop=Crop((178, 218), (89, 121), 112)),
+        UniformLatent((3,)),
+        about=About("tiny", "began", crop=Crop((178, 218), (89, 121), 112)),
     )
     save_prior(generator, tmp_path / "good.safetensors")
     return (tmp_path / "good.safetensors").read_bytes()
@@ -258,7 +258,7 @@ def settings(**changes):
         ({"version": "2"}, "version '1'"),
         ({"architecture": "vae"}, "architecture began or pggan or tapered; got 'vae'"),
         ({"architecture": "pggan"}, "impossible settings"),
-        ({"licence": None}, "lacks 'licence'"),
+        ({"license": None}, "lacks 'license'"),
         ({"settings": None}, "lacks 'settings'"),
         ({"settings": "{"}, "expects a JSON object as its metadata's 'settings'"),
         ({"settings": "null"}, "expects a JSON object as its metadata's 'settings'"),
@@ -293,7 +293,7 @@ def test_a_safetensors_file_of_another_program_says_what_to_do(tmp_path):
 
 def test_a_prior_that_cannot_be_written_leaves_nothing(tmp_path):
     write(tmp_path / "file", b"here first")
-    generator = Generator(Began(4, 32, 3), LatentLaw("uniform", (3,)))
+    generator = Generator(Began(4, 32, 3), UniformLatent((3,)))
     with pytest.raises(OutputError):
         save_prior(generator, tmp_path / "file" / "prior.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

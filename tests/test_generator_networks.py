@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 from iagan.engine import Execution
 from iagan.errors import SettingError, ShapeError
 from iagan.methods.networks import AdaptedNetworks
-from iagan.priors import Began, Generator, LatentLaw, Pggan, SkipNet
+from iagan.priors import Began, Generator, NormalLatent, Pggan, SkipNet
 from iagan.priors.networks.layers import enlarge_and_convolve
 
 
@@ -177,7 +177,7 @@ def test_networks_run_with_weights_of_their_own_for_every_image(make, shape):
 def test_gradients_of_all_weights_are_finite_differences(make, shape, count):
     """In the memory layout of a generator: kernels of torch 2.15 are wrong in some layouts."""
     torch.manual_seed(0)
-    generator = Generator(make().double(), LatentLaw("normal", shape))
+    generator = Generator(make().double(), NormalLatent(shape))
     z = torch.randn(count, *shape, dtype=torch.float64)
     networks = AdaptedNetworks([generator] * count, Execution())
     leaves = {name: value.requires_grad_() for name, value in networks.leaves.items()}

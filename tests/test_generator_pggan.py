@@ -34,10 +34,10 @@ from published import (
 
 def assert_pggan(path, forward):
     prior = load_prior(path)
-    assert prior.latent.law == "normal"
+    assert prior.latent.law == "spherical"
     assert prior.latent.shape == (LATENT, 1, 1)
     assert prior.image_shape == (3, 16, 16)
-    assert prior.metadata.architecture == "pggan"
+    assert prior.about.architecture == "pggan"
     z = latents(prior)
     assert_same(prior, z, forward(z.double().numpy()))
     return prior
@@ -74,7 +74,7 @@ def test_pggan_of_ptrblck(tmp_path):
         return block(norm(x), "output", conv)
 
     prior = assert_pggan(tmp_path / "p.pth", forward)
-    assert "CC BY-NC 4.0" in prior.metadata.licence
+    assert "CC BY-NC 4.0" in prior.about.license
     assert len(prior.parameters()) == 21
 
 

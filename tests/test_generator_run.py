@@ -10,7 +10,7 @@ from iagan.engine import Execution
 from iagan.errors import SettingError
 from iagan.methods import networks
 from iagan.methods.networks import AdaptedNetworks, synthesis
-from iagan.priors import Began, Generator, LatentLaw, Pggan
+from iagan.priors import Began, Generator, NormalLatent, Pggan, UniformLatent
 
 NETWORKS = {
     "began": (lambda: Began(8, 32, 5), (5,)),
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 def generator(request):
     make, shape = NETWORKS[request.param]
     torch.manual_seed(0)
-    return Generator(make(), LatentLaw("normal", shape))
+    return Generator(make(), NormalLatent(shape))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_compiled_it_gives_the_same(generator, precision, without_code):
 
 def test_a_reconstruction_with_a_compiled_prior_is_the_same(without_code):
     torch.manual_seed(0)
-    prior = Generator(Began(8, 32, 5), LatentLaw("uniform", (5,)))
+    prior = Generator(Began(8, 32, 5), UniformLatent((5,)))
     operator = iagan.operators.BicubicDownsample((3, 32, 32), 4)
     y = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     method = iagan.IAGAN(iagan.CSGM(steps=4), steps=4)
@@ -137,7 +137,7 @@ def test_a_network_of_one_precision_alone_is_refused_before_the_work():
         def forward(self, z):
             return super().forward(z.float())
 
-    generator = Generator(Stubborn(8, 32, 5), LatentLaw("uniform", (5,)))
+    generator = Generator(Stubborn(8, 32, 5), UniformLatent((5,)))
     with pytest.raises(SettingError, match="bfloat16.* expects .* Go on in float32") as caught:
         AdaptedNetworks([generator] * 2, Execution(precision="bfloat16"))
     assert "\n" not in str(caught.value)

@@ -15,9 +15,11 @@ from iagan.priors import (
     Began,
     Crop,
     Generator,
-    LatentLaw,
+    NormalLatent,
+    UniformLatent,
     available_priors,
     load_prior,
+    parse_latent,
     save_prior,
 )
 
@@ -28,7 +30,7 @@ def _module():
 
 def test_images_are_mapped_from_the_value_range_without_clamping():
     network = _module()
-    generator = Generator(network, LatentLaw("normal", (4,)), (-2.0, 6.0))
+    generator = Generator(network, NormalLatent((4,)), (-2.0, 6.0))
     z = torch.randn(5, 4)
     expected = (network.eval()(z) + 2) / 8
     torch.testing.assert_close(generator(z), expected)
@@ -38,7 +40,7 @@ def test_images_are_mapped_from_the_value_range_without_clamping():
 def test_the_callers_network_is_copied():
     """Values in, values out: neither its mode nor its gradients change, nor can it change ours."""
     network = _module()
-    generator = Generator(network, LatentLaw("normal", (4,)))
+    generator = Generator(network, NormalLatent((4,)))
     before = generator(torch.ones(1, 4))
     assert network.training
     assert network[0].weight.requires_grad
@@ -47,7 +49,7 @@ def test_the_callers_network_is_copied():
 
 
 def test_to_gives_a_copy_in_another_precision():
-    generator = Generator(_module(), LatentLaw("normal", (4,)))
+    generator = Generator(_module(), NormalLatent((4,)))
     double = generator.to("cpu", torch.float64)
     assert double(torch.ones(1, 4, dtype=torch.float64)).dtype == torch.float64
     assert generator(torch.ones(1, 4)).dtype == torch.float32
@@ -55,7 +57,7 @@ def test_to_gives_a_copy_in_another_precision():
 
 def test_an_adapted_network_is_a_copy():
     """Its weights are those of the prior at first; moving them changes it alone."""
-    generator = Generator(_module(), LatentLaw("normal", (4,)))
+    generator = Generator(_module(), NormalLatent((4,)))
     z = torch.randn(2, 4)
     before = generator(z)
     adapted = AdaptedNetworks([generator], Execution())
@@ -70,7 +72,7 @@ def test_an_adapted_network_is_a_copy():
 def test_in_bfloat16_the_network_alone_loses_precision():
     """Weights, latents, images and gradients stay float32; the image differs by bfloat16's step."""
     torch.manual_seed(0)
-    generator = Generator(Began(8, 32, 6), LatentLaw("uniform", (6,)))
+    generator = Generator(Began(8, 32, 6), UniformLatent((6,)))
     z = torch.rand(2, 6, requires_grad=True)
     exact, x = (synthesis(generator, Execution(precision=p))(z) for p in ("float32", "bfloat16"))
     assert torch.equal(exact, generator(z))
@@ -86,21 +88,23 @@ def test_in_bfloat16_the_network_alone_loses_precision():
 @pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
 def test_a_prior_made_without_gradients_can_be_differentiated_through(guard):
     with guard():
-        generator = Generator(_module(), LatentLaw("normal", (4,)))
+        generator = Generator(_module(), NormalLatent((4,)))
     z = torch.randn(2, 4, requires_grad=True)
     generator(z).sum().backward()
     assert z.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(("law", "mean", "std"), [("uniform", 0, 3**-0.5), ("normal", 0, 1)])
+@pytest.mark.parametrize(
+    ("law", "mean", "std"), [("uniform", 0, 3**-0.5), ("normal", 0, 1), ("spherical", 0, 1)]
+)
 def test_latents_follow_their_law_and_seed(law, mean, std):
-    law = LatentLaw(law, (50, 2))
-    z = law.sample(200, torch.Generator().manual_seed(3))
+    space = parse_latent(f"{law}:50x2")
+    z = space.sample(200, torch.Generator().manual_seed(3))
     assert z.shape == (200, 50, 2)
     assert abs(z.mean() - mean) < 0.03
     assert abs(z.std() - std) < 0.03
-    torch.testing.assert_close(z, law.sample(200, torch.Generator().manual_seed(3)))
-    if law.law == "uniform":
+    torch.testing.assert_close(z, space.sample(200, torch.Generator().manual_seed(3)))
+    if law == "uniform":
         assert -1 <= z.min() < -0.99
         assert 0.99 < z.max() <= 1
 
@@ -108,10 +112,10 @@ def test_latents_follow_their_law_and_seed(law, mean, std):
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: Generator(_module(), LatentLaw("normal", (5,))), ShapeError),
-        (lambda: Generator(nn.Linear(4, 4), LatentLaw("normal", (4,))), ShapeError),
-        (lambda: Generator(_module(), LatentLaw("normal", (4,)), (1.0, -1.0)), SettingError),
-        (lambda: save_prior(Generator(_module(), LatentLaw("normal", (4,))), "x"), SettingError),
+        (lambda: Generator(_module(), NormalLatent((5,))), ShapeError),
+        (lambda: Generator(nn.Linear(4, 4), NormalLatent((4,))), ShapeError),
+        (lambda: Generator(_module(), NormalLatent((4,)), (1.0, -1.0)), SettingError),
+        (lambda: save_prior(Generator(_module(), NormalLatent((4,))), "x"), SettingError),
     ],
     ids=["latent-shape", "no-image", "value-range", "save-custom"],
 )
@@ -124,10 +128,10 @@ def test_what_is_no_generator_is_refused_in_one_line(make, error):
 # -- names ------------------------------------------------------------------------------------
 
 
-def test_known_priors_say_their_licence_and_are_plain_data():
+def test_known_priors_say_their_license_and_are_plain_data():
     assert [prior.name for prior in available_priors()] == list(PRIORS)
     for prior in available_priors():
-        assert prior.licence
+        assert prior.license
         assert prior.source.startswith("https://") or prior.place == "in the package"
         assert prior.architecture in ("began", "pggan", "tapered")
         assert "\n" not in prior.in_words()
@@ -177,10 +181,10 @@ def test_a_prior_in_the_package_is_the_listed_file_and_small(name, side, crop):
     assert hashlib.sha256(content).hexdigest() == entry.sha256
     assert entry.place == "in the package"
     prior = load_prior(name)
-    assert prior.metadata.licence == entry.licence
+    assert prior.about.license == entry.license
     assert "LICENSE-faces.txt" in entry.in_words()
     assert (files("iagan") / "data" / "LICENSE-faces.txt").is_file()
-    assert prior.metadata.crop == crop
+    assert prior.about.crop == crop
     assert prior.image_shape == (3, side, side)
     images = prior(prior.latent.sample(16, torch.Generator().manual_seed(0)))
     assert images.shape == (16, *prior.image_shape)

@@ -124,7 +124,7 @@ def test_a_batch_that_is_too_large_is_halved_with_the_same_results(monkeypatch, 
 @pytest.mark.parametrize("network", [Began(4, 32, 6), Pggan([8, 8, 8, 8, 4, 4], latent=6)])
 def test_checkpointing_gives_the_same_gradients_and_keeps_less(network):
     shape = (6, 1, 1) if isinstance(network, Pggan) else (6,)
-    generator = iagan.Generator(network, iagan.LatentLaw("normal", shape))
+    generator = iagan.Generator(network, iagan.NormalLatent(shape))
     z = torch.ones(1, *shape)
     usual, thrifty = (AdaptedNetworks([generator], Execution(), flag) for flag in (False, True))
 
@@ -143,7 +143,7 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less(network):
 def test_one_problem_that_does_not_fit_goes_on_with_checkpointing(monkeypatch, caplog):
     """The allocator fails until layers are checkpointed."""
     torch.manual_seed(0)
-    generator = iagan.Generator(Began(4, 32, 6), iagan.LatentLaw("uniform", (6,)))
+    generator = iagan.Generator(Began(4, 32, 6), iagan.UniformLatent((6,)))
     y = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     observation = iagan.Observation(y, iagan.operators.BicubicDownsample((3, 32, 32), 4))
     options = {"csgm_steps": 3, "steps": 3, "effort": "paper"}
@@ -186,7 +186,7 @@ def test_so_many_images_together_as_there_is_room_on_the_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
     def images_of(side, restarts=1):
-        law = iagan.LatentLaw("uniform", (8,))
+        law = iagan.UniformLatent((8,))
         return preferred_batch_size(iagan.Generator(Began(4, side, 8), law), restarts)
 
     assert [images_of(32), images_of(64), images_of(128), images_of(256)] == [8, 8, 2, 1]

@@ -17,7 +17,7 @@ from iagan.operators import (
     SubsampledFourier,
     UniformBlur,
 )
-from iagan.priors import Began, Generator, LatentLaw
+from iagan.priors import Began, Generator, UniformLatent
 from iagan.priors.networks.tapered import Tapered
 from toys import SHAPE, images, linear_generator, nonlinear_generator, observe, prior_called, run
 
@@ -268,7 +268,7 @@ def test_wrong_options_are_refused_in_one_line(options, error, words):
 @pytest.mark.parametrize("law", ["uniform", "normal"])
 def test_a_bounded_latent_stays_inside_its_law_and_a_free_one_does_not(law):
     """Adam's rate of 0.1 carries some entry of z beyond both bounds within 60 steps."""
-    generator = iagan.Generator(nonlinear_generator().module, iagan.LatentLaw(law, (6,)))
+    generator = iagan.Generator(nonlinear_generator().module, iagan.priors.parse_latent(f"{law}:6"))
     observation = observe(2)
     size = math.prod(generator.latent.shape)
 
@@ -284,14 +284,14 @@ def test_a_bounded_latent_stays_inside_its_law_and_a_free_one_does_not(law):
 def test_the_nearest_latent_is_the_projection():
     """By the definition: inside it changes nothing; outside, no sampled point is nearer."""
     for law in ("uniform", "normal"):
-        latent = iagan.LatentLaw(law, (6,))
+        latent = iagan.priors.parse_latent(f"{law}:6")
         rng = torch.Generator().manual_seed(5)
-        z = latent.nearest(4 * torch.randn(3, 6, generator=rng))
-        torch.testing.assert_close(latent.nearest(z), z)
+        z = latent.project(4 * torch.randn(3, 6, generator=rng))
+        torch.testing.assert_close(latent.project(z), z)
         far = 4 * torch.randn(1, 6, generator=rng)
-        inside = latent.nearest(torch.randn(4000, 6, generator=rng))
+        inside = latent.project(torch.randn(4000, 6, generator=rng))
         gap = (far - inside).norm(dim=1).min()
-        assert (far - latent.nearest(far)).norm() <= gap + 1e-6
+        assert (far - latent.project(far)).norm() <= gap + 1e-6
 
 
 @pytest.mark.parametrize("network", ["began", "tapered"])
@@ -300,13 +300,13 @@ def test_iagan_is_bit_for_bit_a_plain_loop_of_torchs_adam(network):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = Began(16, 32, 8) if network == "began" else Tapered((16, 8, 8, 4), 8)
-    generator = Generator(module, LatentLaw("uniform", (8,)))
+    generator = Generator(module, UniformLatent((8,)))
     operator = BicubicDownsample((3, 32, 32), scale=2)
     rng = torch.Generator().manual_seed(0)
     y = operator(torch.rand(1, 3, 32, 32, generator=rng))
     method = iagan.IAGAN(iagan.CSGM(steps=0), steps=20)
     result = iagan.reconstruct(iagan.Observation(y, operator), generator, method)
-    z = LatentLaw("uniform", (8,)).sample(1, torch.Generator().manual_seed(0)).requires_grad_()
+    z = UniformLatent((8,)).sample(1, torch.Generator().manual_seed(0)).requires_grad_()
     copied = copy.deepcopy(generator.module).requires_grad_()
     adam = torch.optim.Adam([z, *copied.parameters()], lr=1e-4, fused=True)
     trace, images = [], []

@@ -22,7 +22,7 @@ from iagan.cli import main
 from iagan.experiments import estimate, paper, table
 from iagan.experiments.run import Plan
 from iagan.images import save_image
-from iagan.priors import Generator, LatentLaw, Metadata, save_prior
+from iagan.priors import About, Generator, UniformLatent, save_prior
 from iagan.priors.networks.began import Began
 
 QUICK = ["--steps-scale", "0.002", "--lpips", "none"]
@@ -34,8 +34,8 @@ def prior(tmp_path_factory) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Began(channels=4, size=32, latent=4)
-    metadata = Metadata("small", "began")
-    save_prior(Generator(network, LatentLaw("uniform", (4,)), metadata=metadata), path)
+    about = About("small", "began")
+    save_prior(Generator(network, UniformLatent((4,)), about=about), path)
     return str(path)
 
 

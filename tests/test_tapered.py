@@ -22,10 +22,8 @@ def small(encoder=True, seed=0):
         torch.manual_seed(seed)
         decoder = Tapered(CHANNELS, latent=7)
         network = TaperedEncoder(ENCODER, outputs=7) if encoder else None
-    metadata = iagan.Metadata("small", "tapered", "CC0-1.0", "a test")
-    return iagan.Generator(
-        decoder, iagan.LatentLaw("normal", (7,)), metadata=metadata, encoder=network
-    )
+    about = iagan.About("small", "tapered", "CC0-1.0", "a test")
+    return iagan.Generator(decoder, iagan.NormalLatent((7,)), about=about, encoder=network)
 
 
 def plainly(decoder: Tapered, z: torch.Tensor) -> torch.Tensor:
@@ -81,7 +79,7 @@ def test_a_saved_prior_comes_back_with_its_encoder(tmp_path, encoder):
     again = iagan.load_prior(str(path))
     z = prior.latent.sample(2, torch.Generator().manual_seed(1))
     torch.testing.assert_close(again(z), prior(z), rtol=0, atol=0)
-    assert again.metadata == prior.metadata
+    assert again.about == prior.about
     x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     if not encoder:
         assert again.encode(x) is None
@@ -125,10 +123,8 @@ def test_the_prior_faces_is_the_networks_and_reconstructs_a_face():
     """Its encoder finds a face that it never saw, also when it is blurred."""
     prior = iagan.load_prior("faces")
     assert prior.image_shape == (3, 128, 128)
-    assert prior.metadata.architecture == "tapered"
-    truth = iagan.images.crop_square(
-        iagan.images.astronaut(), None, prior.metadata.crop, (128, 128)
-    )
+    assert prior.about.architecture == "tapered"
+    truth = iagan.images.crop_square(iagan.images.astronaut(), None, prior.about.crop, (128, 128))
     blur = iagan.operators.UniformBlur((3, 128, 128), size=9)
     with as_users_run_it():
         for picture, least in ((truth, 18.0), (blur(truth), 17.0)):

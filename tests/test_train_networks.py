@@ -101,7 +101,7 @@ def test_one_step_is_the_papers_losses_under_adam():
     G, D = copy.deepcopy(run.generator), copy.deepcopy(run.discriminator)
     adam_g = torch.optim.Adam(G.parameters(), lr=SMALL.learning_rate)
     adam_d = torch.optim.Adam(D.parameters(), lr=SMALL.learning_rate)
-    z = SMALL.latent_law.sample(4, stream(SMALL.seed, 0, "z"))
+    z = SMALL.latent_space.sample(4, stream(SMALL.seed, 0, "z"))
     fakes = G(z)
     loss_g = (fakes - D(fakes)).abs().mean()
     loss_g.backward()

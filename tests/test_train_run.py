@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from iagan.errors import CheckpointError, OutputError, SettingError
 from iagan.files import only_process
-from iagan.priors import Crop, Metadata, load_prior
+from iagan.priors import About, Crop, load_prior
 from iagan.train import BeganSettings, began_run, train
 from shapes import write_discs
 
@@ -56,7 +56,7 @@ EVERY_4 = {"checkpoint_every": 4}
 
 
 def contents(path: Path) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Metadata and the bytes of every tensor."""
+    """About and the bytes of every tensor."""
     with safe_open(path, "np") as file:
         return file.metadata(), {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
 
@@ -158,11 +158,11 @@ def test_kill_9_loses_at_most_one_interval(tmp_path, discs, uninterrupted):
 
 def test_the_prior_is_the_averaged_generator_with_its_papers(tmp_path, discs):
     crop = Crop((178, 218), (89, 121), 112)
-    metadata = Metadata("discs", "began", "CC0-1.0", "generated", crop)
-    done = train(TINY, discs, tmp_path / "p.safetensors", metadata=metadata, half=True)
+    about = About("discs", "began", "CC0-1.0", "generated", crop)
+    done = train(TINY, discs, tmp_path / "p.safetensors", about=about, half=True)
     prior = load_prior(str(done.prior))
-    assert prior.metadata == metadata
-    assert prior.latent == TINY.latent_law
+    assert prior.about == about
+    assert prior.latent == TINY.latent_space
     assert prior.image_shape == (3, 32, 32)
     with safe_open(done.folder / "checkpoint.safetensors", "pt") as file:
         averaged = {name: file.get_tensor(f"average.{name}") for name in prior.parameters()}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import iagan
-from iagan import Generator, LatentLaw, Metadata, Observation
+from iagan import About, Generator, NormalLatent, Observation, UniformLatent
 from iagan.operators import BicubicDownsample, LinearOperator
 
 SHAPE = (3, 16, 16)
@@ -25,7 +25,7 @@ def nonlinear_generator(dtype: torch.dtype = torch.float64, seed: int = 0) -> Ge
             nn.Conv2d(8, 3, 3, padding=1),
             nn.Tanh(),
         )
-    return Generator(module.to(dtype), LatentLaw("uniform", (6,)), (-1.0, 1.0))
+    return Generator(module.to(dtype), UniformLatent((6,)), (-1.0, 1.0))
 
 
 def linear_generator(seed: int = 0) -> tuple[Generator, torch.Tensor]:
@@ -34,8 +34,8 @@ def linear_generator(seed: int = 0) -> tuple[Generator, torch.Tensor]:
     layer = nn.Linear(4, 768, bias=False).double()
     layer.weight.data.copy_(basis)
     module = nn.Sequential(layer, nn.Unflatten(1, SHAPE))
-    law = LatentLaw("normal", (4,))
-    return Generator(module, law, (0.0, 1.0), Metadata(name="linear")), basis
+    law = NormalLatent((4,))
+    return Generator(module, law, (0.0, 1.0), About(name="linear")), basis
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
@@ -71,5 +71,5 @@ def run(
 def prior_called(architecture: str) -> Generator:
     """A generator that says it is of this architecture."""
     generator = nonlinear_generator()
-    generator.metadata = dc.replace(generator.metadata, architecture=architecture)
+    generator.about = dc.replace(generator.about, architecture=architecture)
     return generator

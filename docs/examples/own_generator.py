@@ -18,7 +18,7 @@ network = nn.Sequential(
     nn.Conv2d(32, 3, 3, padding=1),
     nn.Tanh(),
 )
-prior = iagan.Generator(network, iagan.LatentLaw("normal", (16,)), value_range=(-1, 1))
+prior = iagan.Generator(network, "normal:16", value_range=(-1, 1))
 
 # An image that the generator can make, seen through 20 % of random projections.
 truth = prior(torch.randn(1, 16))

@@ -27,10 +27,14 @@ from .observation import estimate_noise_std as estimate_noise_std
 from .observation import load_observation as load_observation
 from .observation import observe as observe
 from .observation import save_observation as save_observation
+from .priors import About as About
 from .priors import Crop as Crop
 from .priors import Generator as Generator
-from .priors import LatentLaw as LatentLaw
-from .priors import Metadata as Metadata
+from .priors import LatentSpace as LatentSpace
+from .priors import NormalLatent as NormalLatent
+from .priors import Prior as Prior
+from .priors import SphericalLatent as SphericalLatent
+from .priors import UniformLatent as UniformLatent
 from .priors import available_priors as available_priors
 from .priors import load_prior as load_prior
 from .priors import save_prior as save_prior

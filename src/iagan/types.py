@@ -13,7 +13,7 @@ Measurement = Shaped[Tensor, "batch *measurement"]
 """What the camera saw: real, or complex for Fourier coefficients."""
 
 Latent = Float[Tensor, "batch *latent"]
-"""Inputs of a generator, distributed by its latent law."""
+"""Inputs of a generator, as its latent space describes."""
 
 PerImage = Float[Tensor, " batch"]
 """One real number for each image."""

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     check_writable(folder / "figure.png")
     generator = options.load_generator(args)
-    truth = crop_square(astronaut(), None, generator.metadata.crop, generator.image_shape[1:])
+    truth = crop_square(astronaut(), None, generator.about.crop, generator.image_shape[1:])
     operator = BicubicDownsample(generator.image_shape, scale=SCALE)
     observation = observe(truth, operator)
     panels = [Panel(truth, "truth", ""), Panel(picture_of(observation), f"observed, ×{SCALE}", "")]

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.output, ".npz")
     generator = load_prior(args.prior)
     photo = load_image(args.image)
-    box = args.crop or default_square(photo, generator.metadata.crop)
+    box = args.crop or default_square(photo, generator.about.crop)
     x = crop_square(photo, box, None, generator.image_shape[1:])
     operator = options.build_operator(args, generator.image_shape)
     rng = torch.Generator().manual_seed(args.seed)

@@ -91,6 +91,4 @@ def load_truth(
             f"{path} is {truth.shape[-1]}×{truth.shape[-2]} and the image {size[1]}×{size[0]}. "
             "Say which square of it was observed: --prior P or --crop LEFT,TOP,SIDE."
         )
-    return crop_square(
-        truth, crop, generator.metadata.crop if generator else None, (size[0], size[1])
-    )
+    return crop_square(truth, crop, generator.about.crop if generator else None, (size[0], size[1]))

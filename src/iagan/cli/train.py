@@ -13,7 +13,7 @@ from iagan.cli import options
 if TYPE_CHECKING:
     from iagan.engine import Event
     from iagan.images import Crop
-    from iagan.priors import Metadata
+    from iagan.priors import About
     from iagan.train import TrainSettings
 
 NUMBERS = {
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="PRIOR.safetensors", required=True)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--name", help="of the prior")
-    parser.add_argument("--licence", help="of the images, hence of the prior")
+    parser.add_argument("--license", help="of the images, hence of the prior")
     parser.add_argument("--half", action="store_true", help="save the weights in float16")
     parser.add_argument(
         "--checkpoint-every", type=int, metavar="N", default=500, help="steps (default: 500)"
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             settings,
             args.images,
             args.output,
-            metadata=_metadata(args),
+            about=_about(args),
             resume=args.resume,
             half=args.half,
             device=options.pick_device(args.device),
@@ -130,15 +130,15 @@ def _settings(args: argparse.Namespace, recipe: TrainSettings) -> TrainSettings:
     return dc.replace(recipe, **chosen)
 
 
-def _metadata(args: argparse.Namespace) -> Metadata:
+def _about(args: argparse.Namespace) -> About:
     """What was said on this command line, else when the run that goes on was started."""
-    from iagan.priors import Metadata, load_prior
+    from iagan.priors import About, load_prior
 
-    before = Metadata(source="iagan train")
+    before = About(source="iagan train")
     if args.resume and Path(args.output).exists():
-        before = load_prior(args.output).metadata
+        before = load_prior(args.output).about
     crop = args.photo_crop or args.crop
-    said = {"name": args.name, "licence": args.licence, "crop": crop}
+    said = {"name": args.name, "license": args.license, "crop": crop}
     return dc.replace(before, **{key: value for key, value in said.items() if value is not None})
 
 

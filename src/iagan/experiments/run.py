@@ -256,7 +256,7 @@ def truth_of(path: Path, setting: Setting, generator: Generator) -> Image:
     photo = load_image(path)
     if setting.shift:
         photo = torch.roll(photo, -setting.shift, dims=2)
-    return crop_square(photo, None, generator.metadata.crop, generator.image_shape[1:])
+    return crop_square(photo, None, generator.about.crop, generator.image_shape[1:])
 
 
 def simulate(

@@ -52,7 +52,7 @@ class CSGM(Method):
     - `plateau`: a start ends where ten iterations lowered the objective by no more than this share.
     - `fidelity`: what is minimised: `"least-squares"`, or `"back-projection"`,
       $\|A^\dagger(y - A x)\|^2$ (Tirer and Giryes, arXiv 1906.06794).
-    - `latent_prior_weight`: 1/N, how strongly the distribution of z holds it (`penalized`); 0: not.
+    - `latent_prior_weight`: 1/N, weight of the prior's penalty on z (`penalized`); 0: none.
     - `bounded`: project z onto the support of its distribution after each step.
 
     **Raises:** `SettingError` for a setting out of range.
@@ -116,6 +116,7 @@ class CSGM(Method):
     def _minimize(self, task: Task, phase: str, each: Round, latents: Latent) -> MinimizeResult:
         """One round, from latents of `(images · starts, ...)`."""
         generate = synthesis(task.prior, task.execution, exact=self.optimizer == "lbfgs")
+        latent = task.prior.latent
         image_of = torch.arange(task.count).repeat_interleave(each.starts)
 
         def make(problems: Tensor, checkpointing: bool) -> Batch:
@@ -124,7 +125,10 @@ class CSGM(Method):
             def objective(leaves: Leaves, step: int, among: Tensor) -> tuple[PerImage, Image]:
                 x = generate(leaves["z"])
                 misfit = task.misfit(x, indices[among], self.fidelity)
-                return penalized(misfit, leaves["z"], self.latent_prior_weight), x
+                if self.latent_prior_weight:
+                    penalty = latent.penalty(leaves["z"])
+                    misfit = penalized(misfit, penalty, self.latent_prior_weight)
+                return misfit, x
 
             rates = {"z": self.rate} if self.optimizer == "adam" else None
             project = latent_projection(task) if self.bounded else None
@@ -134,14 +138,14 @@ class CSGM(Method):
         return task.minimize(phase, make, image_of, together=True)
 
 
-def penalized(misfit: PerImage, z: Latent, weight: float) -> PerImage:
-    r"""misfit · $e^{\|z\|^2 / N}$ with 1/N = `weight`; z is `(rows, *latent)`.
+def penalized(misfit: PerImage, penalty: PerImage, weight: float) -> PerImage:
+    r"""misfit · $e^{p / N}$ with 1/N = `weight` and p the latent space's `penalty`.
 
     Its logarithm is, up to constants, the negative log posterior
-    $\frac N2 \log \|y - A G(z)\|^2 + \frac12 \|z\|^2$ of a standard normal z, if y - A G(z) is
-    worth N independent normal numbers of unknown variance.
+    $\frac N2 \log \|y - A G(z)\|^2 + \frac12 p(z)$, where p is -2 times the log density of z, if
+    y - A G(z) is worth N independent normal numbers of unknown variance.
     """
-    return misfit * torch.exp(weight * z.flatten(1).square().sum(1))
+    return misfit * torch.exp(weight * penalty)
 
 
 def latent_projection(task: Task):  # type: ignore[no-untyped-def]
@@ -149,7 +153,7 @@ def latent_projection(task: Task):  # type: ignore[no-untyped-def]
     latent = task.prior.latent
 
     def project(leaves: Leaves) -> None:
-        leaves["z"].copy_(latent.nearest(leaves["z"]))
+        leaves["z"].copy_(latent.project(leaves["z"]))
 
     return project
 
@@ -173,16 +177,16 @@ def starting_latents(method: CSGM, task: Task) -> Latent:
 
 @torch.no_grad()
 def encoded_latents(method: CSGM, task: Task) -> Latent:
-    r"""`(images, *latent)`: the encoder's of the naive picture, or 0, whichever fits y better.
+    r"""`(images, *latent)`: the encoder's of the naive picture, or the mean latent, whichever fits
+    y better.
 
-    The mean face (z = 0) is the better start where the naive picture says little, as with few
+    The mean is the better start where the naive picture says little, as with few
     Gaussian measurements.
     """
     prior, observation = task.prior, task.observation
     z = prior.encode(observation.operator.naive(observation.y).clamp(0, 1))
     assert z is not None
+    mean = prior.latent.mean.to(z).expand_as(z)
     every = torch.arange(task.count, device=z.device)
-    fit, mean_fit = (
-        task.misfit(prior(start), every, method.fidelity) for start in (z, torch.zeros_like(z))
-    )
-    return z * per_row(fit < mean_fit, z)
+    fit, mean_fit = (task.misfit(prior(start), every, method.fidelity) for start in (z, mean))
+    return torch.where(per_row(fit < mean_fit, z), z, mean)

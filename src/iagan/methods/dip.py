@@ -15,7 +15,7 @@ from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
 from iagan.methods.phase import Batch
 from iagan.methods.task import Task
-from iagan.priors import Generator, LatentLaw, SkipNet
+from iagan.priors import Generator, SkipNet, UniformLatent
 from iagan.types import Image, PerImage
 
 INPUT_CHANNELS = 32
@@ -94,8 +94,8 @@ def _network(task: Task, seed: int) -> Generator:
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SkipNet(INPUT_CHANNELS, channels, scales=scales)
-    law = LatentLaw("uniform", (INPUT_CHANNELS, height, width))
-    return Generator(network, law, value_range=(0.0, 1.0)).to(task.device, task.dtype)
+    latent = UniformLatent((INPUT_CHANNELS, height, width))
+    return Generator(network, latent, value_range=(0.0, 1.0)).to(task.device, task.dtype)
 
 
 def _uniform_input(task: Task, seed: int) -> Tensor:

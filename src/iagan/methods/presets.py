@@ -66,9 +66,6 @@ INDEPENDENT = 400
 """How many independent numbers y - A G(z) is worth to a fast CSGM, however long y is: what a
 generator cannot make is wrong in whole regions. Chosen on images held out of the training of
 `faces-64` (benchmarks/NOTES.md); shorter y are worth their length."""
-UNIFORM_PULL = 1e-4
-"""`latent_prior_weight` of a uniform z in a fast CSGM, chosen likewise with the published BEGAN-64:
-without it L-BFGS leaves the cube far behind, which costs LPIPS, also that of IAGAN from there."""
 WELL_CONDITIONED = 10.0
 """Largest over smallest singular value, at most, where a fast effort without noise minimises
 ‖A†(y - A x)‖: A† must not amplify the errors that y has all the same, as from rounding to 8 bits.
@@ -97,7 +94,7 @@ def paper(name: str, observation: Observation, prior: Generator | None = None) -
     operator, noisy = observation.operator, observation.is_noisy
     if name == "dip":
         return _dip(operator, noisy)
-    row = ROWS.get(prior.metadata.architecture if prior else "", ROWS["began"])
+    row = ROWS.get(prior.about.architecture if prior else "", ROWS["began"])
     sensing = operator.name in COMPRESSED_SENSING
     steps = row.sensing_steps if sensing else row.other_steps
     csgm = CSGM(steps=row.csgm_steps)
@@ -109,10 +106,9 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
     """The method `name` as `reconstruct` runs it unless the paper's iterations are asked for.
 
     CSGM takes at most a tenth of them, by L-BFGS, and ends where the objective stops falling;
-    several starts are halved again and again. Where the length of z matters (a PGGAN normalises
-    it), the distribution of z is added to the objective: without, z fits noise and leaves the
-    region that G was trained on. A prior with an encoder starts CSGM there, without that penalty
-    and for `ENCODER_STEPS` alone.
+    several starts are halved again and again. The latent space's penalty on z is added to the
+    objective, if it has one: without, z fits noise and leaves the region that G was trained on. A
+    prior with an encoder starts CSGM there, without that penalty and for `ENCODER_STEPS` alone.
 
     With noise, IAGAN stops as soon as the residual is about what the noise alone would leave,
     ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond, it fits the noise. Without, it
@@ -132,7 +128,7 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
     if not noisy:
         steps = steps // 3 if back_projection else steps // 2
     latent_rate, weight_rate = papers.latent_rate, papers.weight_rate
-    if prior is not None and prior.metadata.architecture == "tapered":
+    if prior is not None and prior.about.architecture == "tapered":
         latent_rate, weight_rate, steps = TAPERED_RATE_Z, TAPERED_RATE, steps // 2
     encoder = prior is not None and prior.encoder is not None
     csgm = CSGM(
@@ -239,10 +235,10 @@ def _is_well_conditioned(operator: LinearOperator) -> bool:
 
 
 def _latent_prior_weight(operator: LinearOperator, prior: Generator | None) -> float:
-    if prior is None or prior.metadata.architecture == "pggan":
+    if prior is None:
         return 0.0
-    normal = prior.latent.law == "normal"
-    return 1 / min(operator.m, INDEPENDENT) if normal else UNIFORM_PULL
+    weight = prior.latent.penalty_weight
+    return 1 / min(operator.m, INDEPENDENT) if weight is None else weight
 
 
 def _dip(operator: LinearOperator, noisy: bool) -> DIP:

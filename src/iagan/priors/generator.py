@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 import copy
-import dataclasses as dc
 import math
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from iagan.errors import SettingError, ShapeError
-from iagan.images import Crop
+from iagan.priors.base import About, LatentSpace, Prior, parse_latent
 from iagan.types import Image, Latent
 
-Law = Literal["uniform", "normal"]
 
-
-@dc.dataclass(frozen=True)
-class LatentLaw:
-    """The distribution on which a generator was trained.
-
-    **Arguments:**
-    - `law`: `"uniform"` in [-1, 1] or standard `"normal"`, each entry independent.
-    - `shape`: shape of one latent, without the batch: `(64,)` for BEGAN, `(512, 1, 1)` for PGGAN.
-    """
-
-    law: Law
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if self.law not in get_args(Law):
-            raise SettingError(f"LatentLaw expects law 'uniform' or 'normal'; got {self.law!r}.")
-        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
-
-    def sample(self, count: int, rng: torch.Generator) -> Latent:
-        """`count` latents on the device of `rng`, float32: `(count, *shape)`."""
-        size = (count, *self.shape)
-        if self.law == "normal":
-            return torch.randn(size, generator=rng, device=rng.device)
-        return torch.rand(size, generator=rng, device=rng.device) * 2 - 1
-
-    def nearest(self, z: Latent) -> Latent:
-        r"""The nearest latents where the law has its mass; `z` is `(batch, *shape)`.
-
-        Uniform: the cube $[-1, 1]^n$. Normal: the ball of radius $\sqrt n$, near whose surface
-        almost all of the law is.
-        """
-        if self.law == "uniform":
-            return z.clamp(-1, 1)
-        length = z.flatten(1).norm(dim=1).reshape(-1, *[1] * (z.ndim - 1))
-        return z * (math.sqrt(math.prod(self.shape)) / length.clamp_min(1e-12)).clamp_max(1)
-
-
-@dc.dataclass(frozen=True)
-class Metadata:
-    """What is known of a prior, saved beside its weights.
-
-    `architecture` names the network ("began", "pggan", "custom") and picks the paper's presets.
-    """
-
-    name: str = "unnamed"
-    architecture: str = "custom"
-    licence: str = "unknown"
-    source: str = ""
-    crop: Crop | None = None
-
-
-class Generator:
+class Generator(Prior):
     r"""A pretrained network as a prior: $x = G_\theta(z)$ with images in [0, 1].
 
     The network is copied, set to `eval` and never changed. Its output is mapped from `value_range`
@@ -75,9 +21,9 @@ class Generator:
 
     **Arguments:**
     - `module`: any `nn.Module` from `(batch, *latent.shape)` to `(batch, channels, h, w)`.
-    - `latent`: the law of z; a string is not enough, since the shape is needed too.
+    - `latent`: the latents that it was trained on, or their description, such as `"normal:512"`.
     - `value_range`: what `module` calls black and white; (-1, 1) for most GANs.
-    - `metadata`: name, architecture, licence, crop.
+    - `about`: name, architecture, license, crop.
     - `encoder`: a network from images, in `value_range`, to the latents that make them, about; it
       gives CSGM's start.
 
@@ -88,9 +34,9 @@ class Generator:
     def __init__(
         self,
         module: nn.Module,
-        latent: LatentLaw,
+        latent: LatentSpace | str,
         value_range: tuple[float, float] = (-1.0, 1.0),
-        metadata: Metadata | None = None,
+        about: About | None = None,
         encoder: nn.Module | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
@@ -98,10 +44,12 @@ class Generator:
                 f"Generator expects a torch.nn.Module; got {type(module).__name__}. "
                 "Load a checkpoint with iagan.load_prior(path) instead."
             )
-        if not isinstance(latent, LatentLaw):
+        if isinstance(latent, str):
+            latent = parse_latent(latent)
+        if not isinstance(latent, LatentSpace):
             raise SettingError(
-                "Generator expects its latent law as iagan.LatentLaw('normal', (512,)); "
-                f"got {latent!r}."
+                "Generator expects its latents as iagan.NormalLatent((512,)) or 'normal:512'; got "
+                f"{latent!r}."
             )
         low, high = value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -112,7 +60,7 @@ class Generator:
         self.encoder = None if encoder is None else _frozen(encoder)
         self.latent = latent
         self.value_range = (float(low), float(high))
-        self.metadata = metadata or Metadata()
+        self.about = about or About()
         self.image_shape = self._probe()
         if self.encoder is not None:
             self._probe_encoder(self.encoder)

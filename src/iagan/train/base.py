@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from iagan.errors import SettingError
 from iagan.images import Crop
-from iagan.priors.generator import Generator, Metadata
+from iagan.priors import About, Generator
 from iagan.train.data import Pixels
 from iagan.types import Image
 
@@ -144,7 +144,7 @@ class TrainingRun(abc.ABC):
         """
 
     @abc.abstractmethod
-    def prior(self, pixels: Pixels, metadata: Metadata | None) -> Generator:
+    def prior(self, pixels: Pixels, about: About | None) -> Generator:
         """The prior as it is now, from the running mean of the weights."""
 
     @abc.abstractmethod

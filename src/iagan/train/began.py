@@ -78,7 +78,7 @@ def began_step(run: BeganRun, x: Image) -> tuple[float, float]:
     for optimizer in run.optimizers.values():
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-    z = settings.latent_law.sample(len(x), stream(settings.seed, run.step, "z")).to(x.device)
+    z = settings.latent_space.sample(len(x), stream(settings.seed, run.step, "z")).to(x.device)
 
     fakes = run.generator(z if run.code is None else run.code.code(z))
     fake = reconstruction_loss(run.discriminator, fakes)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iagan.priors.generator import Generator, Metadata
+from iagan.priors import About, Generator
 from iagan.priors.networks.began import Began
 from iagan.train.autoencoder import autoencoder_step
 from iagan.train.base import TrainingRun
@@ -84,9 +84,9 @@ class BeganRun(TrainingRun):
             start_adversarial_phase(self, pixels)
         return losses
 
-    def prior(self, pixels: Pixels, metadata: Metadata | None) -> Generator:
+    def prior(self, pixels: Pixels, about: About | None) -> Generator:
         module = fold_into_decoder(self.average, self._code_law(pixels))
-        return Generator(module, self.settings.latent_law, (-1.0, 1.0), metadata)
+        return Generator(module, self.settings.latent_space, (-1.0, 1.0), about)
 
     def reconstruct(self, x: Image) -> Image | None:
         trained = self.step <= self.settings.autoencoder_steps or self.settings.anchor > 0

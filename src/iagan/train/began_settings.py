@@ -6,10 +6,11 @@ import dataclasses as dc
 from typing import ClassVar, Literal
 
 from iagan.errors import SettingError
-from iagan.priors.generator import LatentLaw, Law
+from iagan.priors import LatentSpace, NormalLatent, UniformLatent
 from iagan.train.base import Rule, TrainSettings
 
 EncoderKind = Literal["began", "light"]
+Law = Literal["uniform", "normal"]
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ class BeganSettings(TrainSettings):
         ]
 
     @property
-    def latent_law(self) -> LatentLaw:
-        """The law of z that the finished prior states."""
-        return LatentLaw(self.law, (self.latent,))
+    def latent_space(self) -> LatentSpace:
+        """The latents of the finished prior."""
+        space = NormalLatent if self.law == "normal" else UniformLatent
+        return space((self.latent,))

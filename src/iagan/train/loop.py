@@ -14,7 +14,7 @@ import torch
 from iagan.engine import Event, EventCallback
 from iagan.errors import SettingError
 from iagan.files import only_process
-from iagan.priors.generator import Metadata
+from iagan.priors import About
 from iagan.priors.weights.native import save_prior
 from iagan.train.base import TrainingRun, TrainSettings
 from iagan.train.cache import cached_images
@@ -42,7 +42,7 @@ def train(
     images: StrPath,
     output: StrPath,
     *,
-    metadata: Metadata | None = None,
+    about: About | None = None,
     resume: bool = False,
     half: bool = False,
     device: torch.device | str = "cpu",
@@ -58,7 +58,7 @@ def train(
     gives; on a CPU, with the same number of threads, bit for bit.
 
     **Arguments:**
-    - `metadata`: name, licence, source and crop to save with the weights.
+    - `about`: name, license, source and crop to save with the weights.
     - `resume`: go on from the checkpoint, where there is one. Without it, one is refused.
     - `half`: save the prior's weights in float16.
     - `on_event`: called with an `iagan.Event` as images are read (phase `"images"`, total 0) and
@@ -84,7 +84,7 @@ def train(
     with only_process(folder):
         data = cached_images(Path(images), folder, settings, on_event)
         pixels, held_out = _split(data.pixels, settings)
-        saver = _Saver(prior, folder, data.digest, pixels, held_out.to(place), metadata, half)
+        saver = _Saver(prior, folder, data.digest, pixels, held_out.to(place), about, half)
         run = saver.load(settings, place)
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
             _train(run, pixels.to(place), place, saver, checkpoint_every, on_event)
@@ -141,7 +141,7 @@ class _Saver:
     digest: str
     pixels: Pixels
     held_out: Image
-    metadata: Metadata | None
+    about: About | None
     half: bool
 
     def load(self, settings: TrainSettings, place: torch.device) -> TrainingRun:
@@ -157,7 +157,7 @@ class _Saver:
         if error is not None:
             run.validation.append((run.step, error))
         save_checkpoint(run, self.folder / CHECKPOINT, self.digest)
-        prior = run.prior(self.pixels, self.metadata).to("cpu")
+        prior = run.prior(self.pixels, self.about).to("cpu")
         save_sheet(run, prior, self.held_out, self.folder / "samples.png")
         save_curve(run, self.folder / "curve.png")
         save_prior(prior.to("cpu", torch.float16 if self.half else None), self.prior)

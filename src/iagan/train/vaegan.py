@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from iagan.errors import SettingError
 from iagan.operators import LinearOperator
-from iagan.priors.generator import Generator, LatentLaw, Metadata
+from iagan.priors import About, Generator, NormalLatent
 from iagan.priors.networks.tapered import Tapered, TaperedEncoder
 from iagan.priors.weights.catalog import load_prior
 from iagan.train.autoencoder import autoencoder_rate
@@ -127,16 +127,16 @@ class VaeGanRun(TrainingRun):
                 self.history.setdefault(name, []).append((done, value))
         return losses
 
-    def prior(self, pixels: Pixels, metadata: Metadata | None) -> Generator:
+    def prior(self, pixels: Pixels, about: About | None) -> Generator:
         """With the codes' law of some training images folded in, and the encoder beside it."""
         law = measure_code_law(self.average_encoder, pixels)
         trunk = self.average_encoder.trunk
         assert isinstance(trunk, TaperedEncoder)
         return Generator(
             fold_into_decoder(self.average, law),
-            LatentLaw("normal", (self.settings.latent,)),
+            NormalLatent((self.settings.latent,)),
             (-1.0, 1.0),
-            metadata,
+            about,
             encoder=fold_into_encoder(trunk, law),
         )
 

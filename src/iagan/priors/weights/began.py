@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from iagan.priors.base import UniformLatent
 from iagan.priors.weights.convert import CELEBA_CROP, Layout
 from iagan.priors.weights.readers import Tensors
 
-_NO_LICENCE = "none stated by its repository"
+_NO_LICENSE = "none stated by its repository"
 
 
 def _pairs(modules: list[str], weight: str = "weight", bias: str = "bias") -> dict[str, str]:
@@ -26,6 +27,10 @@ def _pairs(modules: list[str], weight: str = "weight", bias: str = "bias") -> di
 
 def _torch_pairs(modules: list[str]) -> dict[str, str]:
     return _pairs(modules, ".weight", ".bias")
+
+
+def _latent(length: int) -> UniformLatent:
+    return UniformLatent((length,))
 
 
 def _settings(output: str | Callable[[int], str]) -> Callable[[Tensors], dict[str, Any]]:
@@ -104,36 +109,40 @@ BEGAN_LAYOUTS = (
     Layout(
         name="anantzoid/BEGAN-pytorch",
         source="https://github.com/anantzoid/BEGAN-pytorch",
-        licence=_NO_LICENCE,
+        license=_NO_LICENSE,
         architecture="began",
         names=_anantzoid,
         settings=_settings("tanh"),
+        latent=_latent,
         crop={64: CELEBA_CROP},
     ),
     Layout(
         name="sunshineatnoon/Paper-Implementations",
         source="https://github.com/sunshineatnoon/Paper-Implementations",
-        licence=_NO_LICENCE,
+        license=_NO_LICENSE,
         architecture="began",
         names=_sunshineatnoon,
         settings=_settings(lambda size: "tanh" if size == 64 else "linear"),
+        latent=_latent,
         crop={64: CELEBA_CROP},
     ),
     Layout(
         name="carpedm20/BEGAN-pytorch",
         source="https://github.com/carpedm20/BEGAN-pytorch",
-        licence="unknown",
+        license="unknown",
         architecture="began",
         names=_carpedm20,
         settings=_settings("elu"),
+        latent=_latent,
     ),
     Layout(
         name="carpedm20/BEGAN-tensorflow",
         source="https://github.com/carpedm20/BEGAN-tensorflow",
-        licence="unknown",
+        license="unknown",
         architecture="began",
         names=_carpedm20_tf,
         settings=_settings("linear"),
+        latent=_latent,
         canonical=_tf_canonical,
         arrange=_tf_arrange,
         extras=True,

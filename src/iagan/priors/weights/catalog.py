@@ -25,14 +25,14 @@ logger = logging.getLogger("iagan")
 
 
 @dc.dataclass(frozen=True)
-class Prior:
+class KnownPrior:
     """A checkpoint that is known by name.
 
     **Arguments:**
     - `name`: what `load_prior` knows it by.
     - `architecture`, `image_size`: "began" or "pggan", and the side of its images.
     - `file`, `source`: the file's name and where its authors publish it.
-    - `licence`: of the weights, as far as their authors state one.
+    - `license`: of the weights, as far as their authors state one.
     - `address`: the file itself; empty when it is in the package, or only a browser gets it.
     - `sha256`: of the file, or how it begins; empty when unknown.
     - `git_blob`: SHA-1 of "blob LENGTH", NUL, contents; empty when unknown.
@@ -44,7 +44,7 @@ class Prior:
     image_size: int
     file: str
     source: str
-    licence: str
+    license: str
     address: str = ""
     sha256: str = ""
     git_blob: str = ""
@@ -75,13 +75,13 @@ class Prior:
         size = f"{self.bytes / 2**20:.1f} MiB" if self.bytes else "size unknown"
         return (
             f"{self.name:<25} {self.architecture} {side}, {size}, {self.place}, verified by "
-            f"{self.verified_by}; licence: {self.licence}; {self.source}"
+            f"{self.verified_by}; license: {self.license}; {self.source}"
         )
 
 
-def _read_priors() -> dict[str, Prior]:
+def _read_priors() -> dict[str, KnownPrior]:
     return {
-        entry["name"]: Prior(**entry)
+        entry["name"]: KnownPrior(**entry)
         for entry in json.loads(_in_package("priors.json").read_text("utf-8"))
     }
 
@@ -91,10 +91,10 @@ def _in_package(file: str):  # type: ignore[no-untyped-def]  # importlib's Trave
 
 
 PRIORS = MappingProxyType(_read_priors())
-"""Name → `Prior`, from data/priors.json."""
+"""Name → `KnownPrior`, from data/priors.json."""
 
 
-def available_priors() -> list[Prior]:
+def available_priors() -> list[KnownPrior]:
     """Every prior that is known by name, in the order of the list."""
     return list(PRIORS.values())
 
@@ -139,15 +139,15 @@ def load_prior(
     )
 
 
-def _load_known(prior: Prior, on_progress: ByteCallback | None) -> Generator:
+def _load_known(prior: KnownPrior, on_progress: ByteCallback | None) -> Generator:
     with _file_of(prior, on_progress) as path:
         generator = load_checkpoint(path)
-    generator.metadata = dc.replace(generator.metadata, name=prior.name, licence=prior.licence)
+    generator.about = dc.replace(generator.about, name=prior.name, license=prior.license)
     return generator
 
 
 @contextlib.contextmanager
-def _file_of(prior: Prior, on_progress: ByteCallback | None) -> Iterator[Path]:
+def _file_of(prior: KnownPrior, on_progress: ByteCallback | None) -> Iterator[Path]:
     if prior.place == "in the package":
         with importlib.resources.as_file(_in_package(prior.file)) as path:
             yield path
@@ -156,12 +156,12 @@ def _file_of(prior: Prior, on_progress: ByteCallback | None) -> Iterator[Path]:
     if prior.place == "to fetch by hand":
         raise FileError(
             f"The prior {prior.name!r} has no address that a program can fetch. Get {prior.file} "
-            f"from {prior.source} (licence: {prior.licence}) and give its path instead of the "
+            f"from {prior.source} (license: {prior.license}) and give its path instead of the "
             f"name, or put it into {prior_folder()}."
         )
     if prior.place == "to fetch":
         logger.warning(
-            f"Fetching {prior.name} from {prior.source}; licence: {prior.licence}; verified by "
+            f"Fetching {prior.name} from {prior.source}; license: {prior.license}; verified by "
             f"{prior.verified_by}."
         )
         facts = Facts(prior.bytes, prior.sha256, prior.git_blob)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from iagan.errors import CheckpointError, IaganError
 from iagan.images import Crop
-from iagan.priors.generator import Generator, LatentLaw, Metadata
+from iagan.priors.base import About, LatentSpace
+from iagan.priors.generator import Generator
 from iagan.priors.networks.began import Began
 from iagan.priors.networks.pggan import Pggan
 from iagan.priors.networks.tapered import Tapered
@@ -33,10 +34,11 @@ class Layout:
     """How one program of others writes a generator.
 
     **Arguments:**
-    - `name`, `source`, `licence`: told to the user; the licence is that of the published weights.
+    - `name`, `source`, `license`: told to the user; the license is that of the published weights.
     - `architecture`: a key of `NETWORKS`.
     - `names`: from the keys in a file, the keys that it needs (for as many resolutions as it seems
       to have) → our parameters' names.
+    - `latent`: the length of z → the latents.
     - `settings`: our tensors → the network's constructor arguments.
     - `canonical`: a file's key as `names` knows it.
     - `arrange`: (their key, tensor) → the tensor with our axes.
@@ -47,10 +49,11 @@ class Layout:
 
     name: str
     source: str
-    licence: str
+    license: str
     architecture: str
     names: Callable[[Collection[str]], dict[str, str]]
     settings: Callable[[Tensors], dict[str, Any]]
+    latent: Callable[[int], LatentSpace]
     canonical: Callable[[str], str] = without_data_parallel
     arrange: Callable[[str, Tensor], Tensor] = lambda key, tensor: tensor
     complete: Callable[[Tensors], Tensors] = lambda tensors: tensors
@@ -123,16 +126,14 @@ def _build(match: _Match, path: Path) -> Generator:
         ) from error
     theirs = {name: key for key, name in match.names.items()}
     network = assemble(NETWORKS[layout.architecture], settings, ours, path, theirs)
-    uniform = layout.architecture == "began"
-    length = settings["latent"]
     return Generator(
         network,
-        LatentLaw("uniform", (length,)) if uniform else LatentLaw("normal", (length, 1, 1)),
+        layout.latent(settings["latent"]),
         (-1.0, 1.0),
-        Metadata(
+        About(
             name=path.stem,
             architecture=layout.architecture,
-            licence=layout.licence,
+            license=layout.license,
             source=layout.source,
             crop=layout.crop.get(settings.get("size", 0)),
         ),

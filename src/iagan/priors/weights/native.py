@@ -15,7 +15,8 @@ from safetensors.torch import save
 from iagan.errors import CheckpointError, IaganError, SettingError
 from iagan.files import write_atomically
 from iagan.images import Crop
-from iagan.priors.generator import Generator, LatentLaw, Metadata
+from iagan.priors.base import About, latent_from_spec
+from iagan.priors.generator import Generator
 from iagan.priors.networks.tapered import TaperedEncoder
 from iagan.priors.weights.convert import NETWORKS, assemble
 from iagan.priors.weights.readers import Tensors
@@ -24,20 +25,20 @@ FORMAT = "iagan-prior"
 VERSION = "1"
 ENCODER = "encoder."
 """What the names of an encoder's weights begin with."""
-_TEXTS = ("name", "architecture", "licence", "source")
+_TEXTS = ("name", "architecture", "license", "source")
 
 
 def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
     """Write a generator of one of the package's networks as safetensors, for `load_prior`.
 
-    The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture`, `licence`,
+    The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture`, `license`,
     `source`, and as JSON `settings` (of the network's constructor), `value_range`, `latent` (law
     and shape), `crop`, and where there is one the `encoder`'s settings; its weights' names begin
     with "encoder.". Weights keep their precision; `load_prior` makes them float32.
 
     **Raises:** `SettingError` for other networks; `OutputError` when the file cannot be written.
     """
-    module, metadata = generator.module, generator.metadata
+    module, about = generator.module, generator.about
     kinds = [name for name, network in NETWORKS.items() if type(module) is network]
     if not kinds:
         raise SettingError(
@@ -47,14 +48,14 @@ def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "name": metadata.name,
+        "name": about.name,
         "architecture": kinds[0],
-        "licence": metadata.licence,
-        "source": metadata.source,
+        "license": about.license,
+        "source": about.source,
         "settings": json.dumps(module.settings),
         "value_range": json.dumps(generator.value_range),
-        "latent": json.dumps(dc.asdict(generator.latent)),
-        "crop": json.dumps(metadata.crop and dc.asdict(metadata.crop)),
+        "latent": json.dumps({"law": generator.latent.law, "shape": generator.latent.shape}),
+        "crop": json.dumps(about.crop and dc.asdict(about.crop)),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in module.named_parameters()}
     encoder = generator.encoder
@@ -85,6 +86,8 @@ def load_stored(path: Path) -> Generator:
             f"{header.get('format')!r} and {header.get('version')!r}. Load the original checkpoint "
             "and write it with iagan.save_prior."
         )
+    if "licence" in header:  # how files before 0.1.0 spelled it
+        header = {"license": header["licence"], **header}
     texts = {key: _text(header, key, path) for key in _TEXTS}
     if texts["architecture"] not in NETWORKS:
         raise CheckpointError(
@@ -107,9 +110,9 @@ def load_stored(path: Path) -> Generator:
         low, high = _parsed(header, "value_range", list, path)
         return Generator(
             network,
-            _latent(**latent),
+            latent_from_spec(latent | {"shape": _positive(latent.get("shape"))}),
             (float(low), float(high)),
-            Metadata(**texts, crop=crop and _crop(**crop)),
+            About(**texts, crop=crop and _crop(**crop)),
             encoder,
         )
     except (IaganError, TypeError, ValueError) as error:
@@ -117,10 +120,6 @@ def load_stored(path: Path) -> Generator:
             f"{path} has metadata that do not fit its weights: {str(error).splitlines()[0]} "
             "Write it again with iagan.save_prior."
         ) from error
-
-
-def _latent(law: Any, shape: Any) -> LatentLaw:
-    return LatentLaw(law, _positive(shape))
 
 
 def _crop(photo_size: Any, center: Any, side: Any) -> Crop:

@@ -10,12 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iagan.priors.base import SphericalLatent
 from iagan.priors.weights.convert import Layout
 from iagan.priors.weights.readers import Tensors
 
 _CC_BY_NC = "CC BY-NC 4.0 (the published weights)"
 _RESOLUTIONS = 9
 """4 … 1024: what describes a layout when the keys do not tell."""
+
+
+def _latent(length: int) -> SphericalLatent:
+    return SphericalLatent((length, 1, 1))
 
 
 def _settings(tensors: Tensors) -> dict[str, Any]:
@@ -139,18 +144,20 @@ PGGAN_LAYOUTS = (
     Layout(
         name="ptrblck/prog_gans_pytorch_inference",
         source="https://github.com/ptrblck/prog_gans_pytorch_inference",
-        licence=_CC_BY_NC,
+        license=_CC_BY_NC,
         architecture="pggan",
         names=_ptrblck,
         settings=_settings,
+        latent=_latent,
     ),
     Layout(
         name="NVIDIA's progressive_growing_of_gans",
         source="https://github.com/tkarras/progressive_growing_of_gans",
-        licence=_CC_BY_NC,
+        license=_CC_BY_NC,
         architecture="pggan",
         names=_nvidia,
         settings=_settings,
+        latent=_latent,
         arrange=_nvidia_arrange,
         complete=_nvidia_complete,
         extras=True,
@@ -158,10 +165,11 @@ PGGAN_LAYOUTS = (
     Layout(
         name="facebookresearch/pytorch_GAN_zoo",
         source="https://github.com/facebookresearch/pytorch_GAN_zoo",
-        licence="unknown",
+        license="unknown",
         architecture="pggan",
         names=_zoo,
         settings=_settings,
+        latent=_latent,
         canonical=_zoo_canonical,
         arrange=_zoo_arrange,
         complete=_zoo_complete,
