@@ -102,3 +102,22 @@ def test_no_step_is_longer_than_its_bound():
     lbfgs.step(torch.zeros(2))
     lengths = leaves["x"].detach().square().mean(1).sqrt()
     torch.testing.assert_close(lengths, torch.tensor([0.25, 1e-3]), rtol=1e-5, atol=0)
+
+
+def test_a_rejected_step_is_shortened_to_the_minimum_of_a_parabola():
+    """From x = 0 with slope 1 and f = 0, one number: the book's line search, written down here."""
+    leaves = {"x": torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)}
+    lbfgs = Lbfgs(leaves)
+
+    def next_x(value, slope=1.0):
+        leaves["x"].grad = torch.full((1, 1), slope, dtype=torch.float64)
+        lbfgs.step(torch.tensor([value], dtype=torch.float64))
+        return float(leaves["x"].detach())
+
+    assert next_x(0.0) == pytest.approx(-0.3), "no longer than 0.3, whatever the slope"
+    assert next_x(0.3) == pytest.approx(-0.3 * 0.3 / (2 * (0.3 + 0.3))), "a parabola"
+    assert next_x(1e9) == pytest.approx(-0.075 * 0.1), "a tenth at least"
+    assert next_x(torch.nan) == pytest.approx(-0.075 * 0.01), "a tenth where there is no value"
+    rejected = [next_x(torch.nan) for _ in range(5)]
+    assert abs(rejected[3]) < 1e-6
+    assert rejected[4] == pytest.approx(-0.3), "the eighth rejection in a row starts over"
