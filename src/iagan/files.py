@@ -69,16 +69,17 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def locked(path: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the lock file `path` until the block or the process ends, however it ends.
 
-    Yields whether it is held: False if another process, or another block here, holds it.
+    Yields whether it is held: False if another process, or another block here, holds it, for which
+    `wait` waits.
 
     **Raises:** `OutputError` when it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=0)
+        lock = FileLock(path, timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout:
         yield False

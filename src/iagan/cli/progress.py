@@ -91,13 +91,13 @@ class DownloadBar:
         if self.bar is not None:
             self.bar.close()
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, event: Event) -> None:
         """Move the bar on."""
         if self.bar is None:
             from tqdm import tqdm
 
             self.bar = tqdm(
-                total=total or None,
+                total=event.total or None,
                 desc=self.label,
                 unit="B",
                 unit_scale=True,
@@ -105,4 +105,4 @@ class DownloadBar:
                 disable=not sys.stderr.isatty(),
             )
         assert self.bar is not None
-        self.bar.update(done - self.bar.n)
+        self.bar.update(event.step - self.bar.n)

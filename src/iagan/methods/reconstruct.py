@@ -79,7 +79,7 @@ def reconstruct_all(
 
     Arguments and errors are those of `reconstruct`; the methods are checked before the first runs.
     """
-    generator = load_prior(prior) if isinstance(prior, str | os.PathLike) else prior
+    generator = load_prior(prior, on_event) if isinstance(prior, str | os.PathLike) else prior
     chosen = [
         each if isinstance(each, Method) else presets.preset(each, observation, generator, effort)
         for each in methods

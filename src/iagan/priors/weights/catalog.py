@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from iagan.errors import FileError, SettingError
+from iagan.engine.events import EventCallback
+from iagan.errors import FileError, OutputError, SettingError
 from iagan.priors.generator import Generator
-from iagan.priors.weights.download import ByteCallback, Facts, download
+from iagan.priors.weights.download import ExpectedFile, download
 from iagan.priors.weights.load import load_checkpoint
 
 Place = Literal["in the package", "fetched", "to fetch", "to fetch by hand"]
@@ -107,7 +108,7 @@ def prior_folder() -> Path:
 
 
 def load_prior(
-    name_or_path: str | os.PathLike[str], on_progress: ByteCallback | None = None
+    name_or_path: str | os.PathLike[str], on_event: EventCallback | None = None
 ) -> Generator:
     """A pretrained generator: by a name of `available_priors()`, or from a checkpoint's path.
 
@@ -116,13 +117,14 @@ def load_prior(
     ever run as code. `./name` is a path even where `name` is known.
 
     **Arguments:**
-    - `on_progress`: called with the bytes fetched and those in all (0 if unknown).
+    - `on_event`: called with an `iagan.Event` of phase `"download"` whose `step` and `total` are
+      the bytes fetched and those in all (0 if unknown).
 
     **Raises:** `SettingError` for an unknown name; `FileError` when a known prior cannot be
     fetched, or the path does not exist; `CheckpointError` when the file is not a known checkpoint.
     """
     if isinstance(name_or_path, str) and name_or_path in PRIORS:
-        return _load_known(PRIORS[name_or_path], on_progress)
+        return _load_known(PRIORS[name_or_path], on_event)
     given = os.fspath(name_or_path)
     path = Path(given).expanduser()
     if path.exists():
@@ -139,15 +141,15 @@ def load_prior(
     )
 
 
-def _load_known(prior: KnownPrior, on_progress: ByteCallback | None) -> Generator:
-    with _file_of(prior, on_progress) as path:
+def _load_known(prior: KnownPrior, on_event: EventCallback | None) -> Generator:
+    with _file_of(prior, on_event) as path:
         generator = load_checkpoint(path)
     generator.about = dc.replace(generator.about, name=prior.name, license=prior.license)
     return generator
 
 
 @contextlib.contextmanager
-def _file_of(prior: KnownPrior, on_progress: ByteCallback | None) -> Iterator[Path]:
+def _file_of(prior: KnownPrior, on_event: EventCallback | None) -> Iterator[Path]:
     if prior.place == "in the package":
         with importlib.resources.as_file(_in_package(prior.file)) as path:
             yield path
@@ -164,6 +166,9 @@ def _file_of(prior: KnownPrior, on_progress: ByteCallback | None) -> Iterator[Pa
             f"Fetching {prior.name} from {prior.source}; license: {prior.license}; verified by "
             f"{prior.verified_by}."
         )
-        facts = Facts(prior.bytes, prior.sha256, prior.git_blob)
-        download(prior.address, path, facts, load_checkpoint, on_progress)
+        expected = ExpectedFile(prior.bytes, prior.sha256, prior.git_blob)
+        try:
+            download(prior.address, path, expected, load_checkpoint, on_event)
+        except OutputError as error:
+            raise OutputError(f"{error} Or set IAGAN_HOME to another folder.") from error
     yield path

@@ -1,18 +1,13 @@
-"""Fetching a file: resumed where it broke off, checked, and never half there."""
+"""Fetching a file by pooch: checked, and there whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses as dc
 import hashlib
-import http.client
-import re
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
+from iagan.engine.events import Event, EventCallback
 from iagan.errors import CheckpointError, FileError, OutputError
 from iagan.files import locked
 
@@ -20,12 +15,9 @@ CHUNK = 2**18
 TIMEOUT = 30.0
 """Seconds without a byte after which a server counts as gone."""
 
-ByteCallback = Callable[[int, int], None]
-"""Called with the bytes that are here and those in all (0 when the server does not say)."""
-
 
 @dc.dataclass(frozen=True)
-class Facts:
+class ExpectedFile:
     """What is known of a file before it is fetched; an empty field is not known.
 
     - `bytes`: its length.
@@ -37,131 +29,91 @@ class Facts:
     sha256: str = ""
     git_blob: str = ""
 
-    def disagreement(self, path: Path) -> str:
-        """What of `path` is not as known, in words; empty when all of it is."""
-        length = path.stat().st_size
-        if self.bytes and length != self.bytes:
-            return f"{self.bytes} bytes were expected; got {length}"
-        checks = (
-            ("SHA-256", self.sha256, hashlib.sha256()),
-            ("git blob", self.git_blob, hashlib.sha1(f"blob {length}\0".encode())),
-        )
-        for name, expected, digest in checks:
-            if not expected:
-                continue
-            with path.open("rb") as stream:
-                while block := stream.read(CHUNK):
-                    digest.update(block)
-            if not digest.hexdigest().startswith(expected):
-                return f"{name} {expected[:16]} was expected; got {digest.hexdigest()[:16]}"
+    def mismatch(self, path: Path) -> str:
+        """How the file at `path` differs, in words; empty where it does not."""
+        content = path.read_bytes()
+        if self.bytes and len(content) != self.bytes:
+            return f"{self.bytes} bytes were expected; got {len(content)}"
+        blob = f"blob {len(content)}\0".encode() + content
+        for name, expected, digest in (
+            ("SHA-256", self.sha256, hashlib.sha256(content).hexdigest()),
+            ("git blob", self.git_blob, hashlib.sha1(blob).hexdigest()),
+        ):
+            if not digest.startswith(expected):
+                return f"{name} {expected[:16]} was expected; got {digest[:16]}"
         return ""
 
 
 def download(
     address: str,
     target: Path,
-    facts: Facts,
+    expected: ExpectedFile,
     check: Callable[[Path], object],
-    on_progress: ByteCallback | None = None,
+    on_event: EventCallback | None = None,
 ) -> None:
-    """Fetch `address` to `target`, which appears only when whole and found right.
+    """Fetch `address` to `target`, which appears only when it is whole and right.
 
-    Until then the bytes are in `target` + ".part", from whose end a second call goes on, if the
-    server can. A file that is not what was expected is deleted.
+    Where another process fetches it, wait for that one.
 
     **Arguments:**
-    - `facts`: what the file must be.
+    - `expected`: what the file must be.
     - `check`: called with the whole file; what it raises refuses the file, too.
+    - `on_event`: called with the bytes that are here and those in all (0: unknown) as the `step`
+      and `total` of an `iagan.Event` whose phase is `"download"`.
 
     **Raises:** `FileError` when it cannot be fetched; `CheckpointError` when it is another file;
     `OutputError` when it cannot be written.
     """
     part = target.with_name(target.name + ".part")
-    with _open_alone(part) as stream:
-        _fetch(address, stream, on_progress)
-        wrong = facts.disagreement(part)
-        if wrong:
-            part.unlink()
-            raise CheckpointError(
-                f"{address} is not the file that is known: {wrong}. It was deleted; try again, or "
-                "get the file elsewhere and give its path."
-            )
-        try:
-            check(part)
-        except FileError:
-            part.unlink()
-            raise
-        part.replace(target)
-
-
-@contextlib.contextmanager
-def _open_alone(part: Path) -> Iterator[BinaryIO]:
-    """`part` for appending, while no other process fetches it."""
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        stream = part.open("ab")
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {part}: {error.strerror}. Set IAGAN_HOME to another folder."
-        ) from error
-    with stream, locked(part.with_suffix(".lock")) as held:
-        if not held:
-            raise FileError(
-                f"Another process is fetching {part.name}. Wait for it, then try again."
-            )
-        yield stream
-
-
-def _fetch(address: str, stream: BinaryIO, on_progress: ByteCallback | None) -> None:
-    begun = stream.tell()
-    try:
-        with _answer(address, begun) as answer:
-            total = _place(answer, stream)
-            while block := answer.read(CHUNK):
-                _write(stream, block)
-                if on_progress is not None:
-                    on_progress(stream.tell(), total)
-        stream.flush()
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing
+    with locked(target.with_name(target.name + ".lock"), wait=True):
+        if target.exists():
             return
-        raise _unfetched(address, stream, f"{error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise _unfetched(address, stream, str(reason) or type(error).__name__) from error
-    if total and stream.tell() < total:
-        raise _unfetched(address, stream, f"it broke off at {stream.tell()} of {total} bytes")
+        try:
+            _fetch(address, part, on_event)
+            mismatch = expected.mismatch(part)
+            if mismatch:
+                raise CheckpointError(
+                    f"{address} is not the file that is known: {mismatch}. It was deleted; try "
+                    "again, or get the file elsewhere and give its path."
+                )
+            check(part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
-def _answer(address: str, begun: int) -> http.client.HTTPResponse:
-    request = urllib.request.Request(address, headers={"User-Agent": "iagan"})
-    if begun:
-        request.add_header("Range", f"bytes={begun}-")
-    return urllib.request.urlopen(request, timeout=TIMEOUT)
+def _fetch(address: str, part: Path, on_event: EventCallback | None) -> None:
+    from pooch import HTTPDownloader  # 0.2 s, which only a download needs
+    from requests import RequestException
 
-
-def _place(answer: http.client.HTTPResponse, stream: BinaryIO) -> int:
-    """Put `stream` where the answer begins; the file's length, 0 when unknown."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-    if answer.status == 206 and found and int(found[1]) == stream.tell():
-        return int(found[2])
-    stream.truncate(0)
-    return int(answer.headers.get("Content-Length") or 0)
-
-
-def _write(stream: BinaryIO, block: bytes) -> None:
+    meter = _Meter(on_event) if on_event is not None else False
     try:
-        stream.write(block)
-        stream.flush()
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {stream.name}: {error.strerror}. Make room, or set IAGAN_HOME to "
-            "another folder."
+        HTTPDownloader(meter, CHUNK, timeout=TIMEOUT)(address, part, None)
+    except RequestException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileError(
+            f"Cannot fetch {address}: {reason:.200}. Try again, or get the file and give its path."
         ) from error
+    except OSError as error:
+        raise OutputError(f"Cannot write {part}: {error.strerror}. Make room.") from error
 
 
-def _unfetched(address: str, stream: BinaryIO, reason: str) -> FileError:
-    kept = f" The {stream.tell()} bytes that are here are kept." if stream.tell() else ""
-    return FileError(
-        f"Cannot fetch {address}: {reason}.{kept} Try again, or get the file and give its path."
-    )
+class _Meter:
+    """The part of a progress bar that pooch uses, for a callback."""
+
+    total = 0
+
+    def __init__(self, on_event: EventCallback) -> None:
+        self.on_event, self.done = on_event, 0
+
+    def update(self, count: int) -> None:
+        self.done += count
+        if self.done:
+            step = min(self.done, self.total or self.done)
+            self.on_event(Event("download", step, self.total))
+
+    def reset(self) -> None:
+        self.done = 0
+
+    def close(self) -> None:
+        pass
