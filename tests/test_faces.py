@@ -78,7 +78,7 @@ def test_the_default_recovery_of_the_astronaut(prior, truth):
 def test_the_default_recovery_of_a_small_noisy_astronaut():
     """By `faces-64`, which has no encoder: PSNR to 0.1 dB and the steps, as measured once."""
     small = iagan.load_prior("faces-64")
-    truth = crop_square(astronaut(), None, small.metadata.crop, small.image_shape[1:])
+    truth = crop_square(astronaut(), None, small.about.crop, small.image_shape[1:])
     operator = BicubicDownsample(small.image_shape, scale=4)
     y = iagan.observe(truth, operator, 10 / 255, torch.Generator().manual_seed(0))
     with as_users_run_it():
