@@ -29,9 +29,9 @@ from iagan import measure
 from iagan.cli.options import LPIPS_NETS
 from iagan.errors import SettingError
 from iagan.experiments.paper import Setting
-from iagan.experiments.records import RunFolder
-from iagan.experiments.run import Plan, readable, simulate, truth_of
+from iagan.experiments.plan import Plan, readable, simulate, truth_of
 from iagan.images import find_images
+from iagan.jobs.records import RunFolder
 from iagan.methods import Method, preferred_batch_size
 from iagan.observation import Observation
 from iagan.priors import Generator

@@ -14,6 +14,7 @@ import torch
 from PIL import Image as Pillow
 
 import iagan
+from iagan import jobs
 from iagan.cli import COMMANDS, main, options
 from iagan.priors import Began
 
@@ -105,7 +106,7 @@ def test_observe_then_reconstruct(measurement, photo, prior, tmp_path, capsys):
     assert main(argv) == 0
     record = json.loads(capsys.readouterr().out)
     keys = ["file", "method", "prior", "seconds", "steps"]
-    keys += ["residual", "relative_residual", "noise_floor", "settings"]
+    keys += ["residual", "relative_residual", "noise_floor", "settings", "messages"]
     assert list(record) == keys
     noisy = "--noise" in measurement
     assert iagan.methods.from_spec(record["settings"]).name == record["method"]
@@ -196,13 +197,13 @@ def test_inputs_measured_alike_are_recovered_together(photo, prior, tmp_path, ca
     }.items():
         assert main(_observe(photo, prior, folder / f"{name}.npz", *measurement)) == 0
     together = []
-    all_methods = iagan.methods.reconstruct_all
+    all_methods = jobs.job.reconstruct_all
 
     def counting(observation, *rest, **options):
         together.append(len(observation))
         return all_methods(observation, *rest, **options)
 
-    monkeypatch.setattr(iagan.methods, "reconstruct_all", counting)
+    monkeypatch.setattr(jobs.job, "reconstruct_all", counting)
     argv = ["--prior", prior, "--truth", str(photo), "--json", *QUICK, "--method", "iagan"]
     capsys.readouterr()
     assert main(["reconstruct", str(folder), *argv, "-o", str(tmp_path / "out")]) == 0
@@ -372,13 +373,12 @@ def test_ctrl_c_keeps_what_is_finished(observed, prior, tmp_path, capsys, monkey
     """The second method is interrupted: the first one's picture stays, and the best image so far of
     the second is kept under another name.
     """
-    from iagan.cli import progress
 
     def interrupt(self, event):
         if event.phase == "iagan":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress.EventBar, "__call__", interrupt)
+    monkeypatch.setattr(iagan.ProgressBar, "__call__", interrupt)
     out = tmp_path / "out"
     argv = ["reconstruct", str(observed), "--prior", prior, "--method", "csgm", "--method", "iagan"]
     assert main([*argv, *QUICK, "-o", str(out)]) == 130

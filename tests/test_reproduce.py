@@ -20,7 +20,7 @@ import iagan
 from iagan import measure
 from iagan.cli import main
 from iagan.experiments import estimate, paper, table
-from iagan.experiments.run import Plan
+from iagan.experiments.plan import Plan
 from iagan.images import save_image
 from iagan.priors import About, Generator, UniformLatent, save_prior
 from iagan.priors.networks.began import Began
@@ -211,7 +211,7 @@ def test_proposition_2_is_marked_kept_and_refused_as_the_tables_are(tmp_path, ca
 
 def test_photographs_smaller_than_the_priors_images_are_named(prior, tmp_path, capsys):
     save_image(torch.full((1, 3, 20, 30), 0.5), tmp_path / "small.png")
-    argv = ["table4", "--methods", "naive", *QUICK]
+    argv = ["table4", "--method", "naive", *QUICK]
     assert reproduce(prior, tmp_path, tmp_path / "run", *argv) == 0
     out, err = capsys.readouterr()
     assert "small.png has fewer than 32×32 pixels" in err
@@ -220,7 +220,7 @@ def test_photographs_smaller_than_the_priors_images_are_named(prior, tmp_path, c
 
 def test_another_image_of_a_known_name_is_refused(prior, photos, tmp_path, capsys):
     """Its scores would be those of the first."""
-    argv = ["table4", "--methods", "naive", *QUICK]
+    argv = ["table4", "--method", "naive", *QUICK]
     assert reproduce(prior, photos / "a.png", tmp_path / "run", *argv) == 0
     (tmp_path / "a.png").write_bytes((photos / "b.png").read_bytes())
     assert reproduce(prior, tmp_path / "a.png", tmp_path / "run", *argv) == 2
@@ -228,7 +228,7 @@ def test_another_image_of_a_known_name_is_refused(prior, photos, tmp_path, capsy
 
 
 def test_a_table_of_more_images_than_were_named_says_so(prior, photos, tmp_path, capsys):
-    argv = ["table4", "--methods", "naive", *QUICK]
+    argv = ["table4", "--method", "naive", *QUICK]
     assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
     assert reproduce(prior, photos, tmp_path / "run", *argv, "-n", "1") == 0
     assert "also has records of 1 image not named here" in capsys.readouterr().err
@@ -238,7 +238,7 @@ def test_equal_images_have_a_finite_psnr(prior, tmp_path, capsys):
     """A flat picture comes back as it was; JSON knows no infinity, a mean of it is useless."""
     save_image(torch.full((1, 3, 40, 40), 0.0), tmp_path / "flat.png")
     save_image(torch.full((1, 3, 40, 40), 1.0), tmp_path / "white.png")
-    argv = ["table2", "--methods", "naive", *QUICK]
+    argv = ["table2", "--method", "naive", *QUICK]
     assert reproduce(prior, tmp_path, tmp_path / "run", *argv) == 0
     assert all(r["psnr"] <= 120 for r in records(tmp_path / "run"))
     assert "inf" not in capsys.readouterr().out.lower()
@@ -250,7 +250,7 @@ def test_lpips_that_cannot_be_had_is_refused_before_the_run(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     measure._network.cache_clear()
-    assert reproduce(prior, photos, tmp_path / "run", "table4", "--methods", "naive") == 2
+    assert reproduce(prior, photos, tmp_path / "run", "table4", "--method", "naive") == 2
     assert "leave LPIPS out: --lpips none" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -263,7 +263,7 @@ def test_lpips_is_recorded_and_averaged(prior, photos, tmp_path, capsys, monkeyp
             return (a - b).square().mean((1, 2, 3)).sqrt() / 2
 
     monkeypatch.setattr(measure, "_network", lambda net: Distance())
-    argv = ["table4", "--methods", "naive", "--lpips", "vgg"]
+    argv = ["table4", "--method", "naive", "--lpips", "vgg"]
     assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
     own = records(tmp_path / "run")
     for record in own:
@@ -275,7 +275,7 @@ def test_lpips_is_recorded_and_averaged(prior, photos, tmp_path, capsys, monkeyp
 
 def test_methods_that_only_some_tables_have_are_welcome(prior, photos, tmp_path, capsys):
     """One list of methods for many tables; Table 4 has no back-projection."""
-    argv = ["table4", "--methods", "naive", "iagan-bp", *QUICK]
+    argv = ["table4", "--method", "naive,iagan-bp", *QUICK]
     assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
     assert {r["method"] for r in records(tmp_path / "run")} == {"naive"}
 
@@ -292,8 +292,8 @@ def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
     [
         (["-n", "0"], "at least one image"),
         (["-n", "-3"], "at least one image"),
-        (["--settings", "sr-3"], "sr-4, sr-8"),
-        (["--methods", "pinv"], "table2 has the methods naive, dip, csgm"),
+        (["--setting", "sr-3"], "sr-4, sr-8"),
+        (["--method", "pinv"], "table2 has the methods naive, dip, csgm"),
         (["--restarts", "0"], "at least one start of z"),
         (["--steps-scale", "2"], "share in"),
     ],
@@ -329,7 +329,7 @@ def test_two_images_of_one_name_are_refused(prior, photos, tmp_path, capsys):
 
 def test_a_killed_run_goes_on_and_a_second_process_is_refused(prior, photos, tmp_path, capsys):
     """`kill -9` after some records, half a line left behind: the rest is as if nothing was."""
-    argv = ["table1", "--methods", "naive", "csgm", "iagan", "--lpips", "none"]
+    argv = ["table1", "--method", "naive,csgm,iagan", "--lpips", "none"]
     scale = ["--steps-scale", "0.05", "--save-images"]
     assert reproduce(prior, photos, tmp_path / "once", *argv, *scale) == 0
     run = tmp_path / "killed"
@@ -358,7 +358,7 @@ def test_a_killed_run_goes_on_and_a_second_process_is_refused(prior, photos, tmp
 
 
 def test_the_estimate_counts_what_is_left(prior, photos, tmp_path, capsys):
-    argv = ["table1", "--methods", "dip", "csgm", *QUICK]
+    argv = ["table1", "--method", "dip,csgm", *QUICK]
     assert reproduce(prior, photos, tmp_path / "run", *argv) == 0
     line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("2 images"))
     assert re.search(r"about .* on this machine \(.*DIP .*CSGM ", line)
@@ -382,4 +382,4 @@ def test_the_estimate_is_iterations_times_the_pace(prior, photos, monkeypatch):
         "csgm": 2 * (settings_of_table1 + settings_of_table2) * 1600,
         "iagan": 2 * (settings_of_table1 * 300 + settings_of_table2 * 500),
     }
-    assert "5 h 33 min" in estimate.in_words({"csgm": 20_000.0})
+    assert "5 h 33 min" in estimate.format_estimate({"csgm": 20_000.0})

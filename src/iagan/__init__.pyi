@@ -1,5 +1,6 @@
 from . import engine as engine
 from . import errors as errors
+from . import jobs as jobs
 from . import measure as measure
 from . import methods as methods
 from . import operators as operators
@@ -38,5 +39,6 @@ from .priors import UniformLatent as UniformLatent
 from .priors import available_priors as available_priors
 from .priors import load_prior as load_prior
 from .priors import save_prior as save_prior
+from .show import ProgressBar as ProgressBar
 
 __version__: str

@@ -68,6 +68,9 @@ class Cancelled(IaganError):
         super().__init__(message)
         self.result = result
 
+    def __reduce__(self) -> tuple[type[Cancelled], tuple[str, Any]]:
+        return type(self), (str(self), self.result)
+
 
 class Interrupted(Cancelled, KeyboardInterrupt):
     """Work was ended by Ctrl-C."""

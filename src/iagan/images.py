@@ -6,7 +6,7 @@ import dataclasses as dc
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image as Pillow
 from PIL import ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from iagan.errors import ImageFileError, OutputError, SettingError
@@ -63,8 +64,13 @@ def load_image(path: str | os.PathLike[str]) -> Image:
     return _to_tensor(_decode(source, "an image (PNG, JPEG, WebP, BMP or TIFF)"), str(source))
 
 
-def save_image(image: Image, path: str | os.PathLike[str]) -> None:
+def save_image(
+    image: Image, path: str | os.PathLike[str], text: Mapping[str, str] | None = None
+) -> None:
     """One image `(1, 3 or 1, h, w)` as an 8-bit PNG, clamped to [0, 1], written atomically.
+
+    **Arguments:**
+    - `text`: text chunks by keyword, which `png_text` reads back.
 
     **Raises:** `OutputError` for another suffix or a place that cannot be written; `SettingError`
     for several images at once, or for NaN.
@@ -79,16 +85,30 @@ def save_image(image: Image, path: str | os.PathLike[str]) -> None:
         )
     if bool(image.isnan().any()):
         raise SettingError(f"The image for {target} holds NaN, which no PNG can; nothing written.")
-    encoded = encode_png(image)
+    encoded = encode_png(image, text)
     write_atomically(target, lambda stream: stream.write(encoded))
 
 
-def encode_png(image: Image) -> bytes:
-    """One image `(1, 3 or 1, h, w)`, clamped to [0, 1], as an 8-bit PNG."""
+def encode_png(image: Image, text: Mapping[str, str] | None = None) -> bytes:
+    """One image `(1, 3 or 1, h, w)`, clamped to [0, 1], as an 8-bit PNG with text chunks."""
     pixels = (image[0].detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    chunks = PngInfo()
+    for keyword, value in (text or {}).items():
+        chunks.add_itxt(keyword, value)
+    picture = Pillow.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
     stream = io.BytesIO()
-    Pillow.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).save(stream, format="PNG")
+    picture.save(stream, format="PNG", pnginfo=chunks)
     return stream.getvalue()
+
+
+def png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
+    """A text chunk of a PNG; None where there is none, or no PNG that can be read."""
+    try:
+        with Pillow.open(path, formats=("PNG",)) as picture:
+            value = picture.info.get(keyword)
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+        return None
+    return str(value) if isinstance(value, str) else None
 
 
 def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tensor, "height width"]:

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iagan.cli import options, scores
-from iagan.cli.progress import EventBar
+from iagan.cli import options
 
 if TYPE_CHECKING:
     from iagan.methods import Method
@@ -32,10 +31,11 @@ def run(args: argparse.Namespace) -> int:
     """Observe ×4, reconstruct by every method, score, draw."""
     from iagan.files import check_writable, write_text
     from iagan.images import astronaut, crop_square, save_image
+    from iagan.jobs import Scorer, format_scores
     from iagan.methods import reconstruct_all
     from iagan.observation import observe
     from iagan.operators import BicubicDownsample
-    from iagan.show import Panel, figure, picture_of
+    from iagan.show import Panel, ProgressBar, figure, picture_of
 
     folder = Path(args.output)
     check_writable(folder / "figure.png")
@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> int:
     operator = BicubicDownsample(generator.image_shape, scale=SCALE)
     observation = observe(truth, operator)
     panels = [Panel(truth, "truth", ""), Panel(picture_of(observation), f"observed, ×{SCALE}", "")]
-    scorer = scores.Scorer(args.lpips)
+    scorer = Scorer(args.lpips)
     table = [
         "| method | PSNR dB | SSIM | LPIPS | relative residual | seconds |",
         "|---|" + "---|" * 5,
     ]
-    with EventBar("astronaut", observation) as bar:
+    with ProgressBar("astronaut", observation) as bar:
         results = reconstruct_all(
             observation,
             generator,
@@ -63,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
             values = scorer(result.image, truth)
             name = result.method.name
             method = "bicubic upsampling" if name == "naive" else name
-            panels.append(
-                Panel(result.image.cpu(), method, scores.in_words(values).replace("  ", "\n"))
-            )
+            panels.append(Panel(result.image.cpu(), method, format_scores(values, "\n")))
             save_image(result.image, folder / f"astronaut_{name}.png")
             lpips = "–" if values["lpips"] is None else f"{values['lpips']:.3f}"
             table.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from iagan.cli import options, scores
+from iagan.cli import options
 from iagan.errors import IaganError
 
 
@@ -23,26 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a line an image; carry on past a bad one."""
     from iagan.images import load_image
+    from iagan.jobs import Scorer, format_scores, load_truth, to_json
     from iagan.priors import load_prior
 
     load_image(args.truth)  # refused before all others, and once
-    generator = load_prior(args.prior) if args.prior else None
-    scorer = scores.Scorer(args.lpips)
+    crop = load_prior(args.prior).about.crop if args.prior else None
+    scorer = Scorer(args.lpips)
     failed = 0
     for path in args.images:
         try:
             image = load_image(path)
-            truth = scores.load_truth(args.truth, args.crop, generator, tuple(image.shape[-2:]))
-            values = scorer(image, truth)
+            size = tuple(image.shape[-2:])
+            truth = load_truth(args.truth, args.crop, size, crop, or_centred=bool(args.prior))
+            scores = scorer(image, truth)
         except IaganError as error:
             if len(args.images) == 1:
                 raise
             failed += 1
             print(f"iagan measure: {error}", file=sys.stderr)
             continue
-        print(scores.to_json({"file": path} | values) if args.json else _line(path, values))
+        line = f"{path}  {format_scores(scores)}"
+        print(to_json({"file": path} | scores) if args.json else line)
     return 1 if failed else 0
-
-
-def _line(name: str, values: dict[str, float | None]) -> str:
-    return f"{name}  {scores.in_words(values)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from iagan.cli.progress import DownloadBar
 from iagan.errors import SettingError
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 METHODS = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
 AUTO = "auto"
-"""Of `--noise`: estimated from the picture."""
+"""`--noise auto`: estimated from the picture."""
 OPERATORS = ("bicubic", "blur", "fourier", "gaussian", "inpaint", "denoise")
 LPIPS_NETS = ("alex", "vgg", "squeeze")
 
@@ -60,6 +59,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
         help="where to compute (default: a GPU if there is one)",
+    )
+
+
+def add_methods(parser: argparse.ArgumentParser, default: str) -> None:
+    """`--method`."""
+    parser.add_argument(
+        "--method",
+        type=_methods,
+        action="extend",
+        metavar="NAME,…",
+        help=f"of {', '.join(METHODS)}; several by commas or by repeating it (default: {default})",
     )
 
 
@@ -141,11 +151,14 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
 
 def load_generator(args: argparse.Namespace) -> Generator:
     """The prior on the device that was asked for."""
+    from iagan.engine import Event
     from iagan.priors import load_prior
+    from iagan.show import ProgressBar
 
     device = pick_device(args.device)
-    with DownloadBar(args.prior) as bar:
-        return load_prior(args.prior, bar).to(device)
+    with ProgressBar(args.prior) as bar:
+        fetched = lambda done, total: bar(Event("download", done, total))  # noqa: E731
+        return load_prior(args.prior, fetched).to(device)
 
 
 def execution(args: argparse.Namespace) -> Execution:
@@ -168,7 +181,7 @@ def pick_device(expected: str) -> str:
         return "cuda" if cuda else "cpu"
     present = {"cpu": True, "cuda": cuda, "mps": torch.backends.mps.is_available()}
     if not present[expected]:
-        raise SettingError(f"--device {expected} is not there on this machine; use --device cpu.")
+        raise SettingError(f"--device {expected} is not available here; use --device cpu.")
     return expected
 
 
@@ -201,6 +214,16 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
 
 def _noise(text: str) -> float | str:
     return AUTO if text == AUTO else float(text)
+
+
+def _methods(text: str) -> list[str]:
+    """Names by commas, each one known."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in METHODS:
+            known = ", ".join(map(repr, METHODS))
+            raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from {known})")
+    return names
 
 
 def noise_std(args: argparse.Namespace) -> float:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.cli import options
-from iagan.cli.progress import EventBar
 from iagan.errors import ImageFileError, MissingDependencyError, SettingError
 
 if TYPE_CHECKING:
-    from iagan.engine import Execution
-    from iagan.experiments.run import Plan
+    from iagan.engine import Event, Execution
+    from iagan.experiments.plan import Plan
     from iagan.priors import Generator
 
 TABLES = (
@@ -45,8 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help="photographs")
     parser.add_argument("-n", "--count", type=int, metavar="N", help="the first N that can be read")
     parser.add_argument("-o", "--output", metavar="RUN", required=True, help="a folder; resumable")
-    parser.add_argument("--methods", nargs="+", choices=options.METHODS, help="only these")
-    parser.add_argument("--settings", nargs="+", metavar="KEY", help="only these, as sr-4")
+    options.add_methods(parser, "all of the table")
+    parser.add_argument(
+        "--setting",
+        type=lambda text: text.split(","),
+        action="extend",
+        metavar="KEY,…",
+        help="only these, as sr-4; several by commas or by repeating it",
+    )
     parser.add_argument(
         "--effort", choices=("paper", "fast"), default="paper", help="iterations (default: paper)"
     )
@@ -94,26 +99,28 @@ def _run_theory(args: argparse.Namespace, folder: Path) -> None:
     """A minute: what was killed begins again, what is done is printed again."""
     import dataclasses as dc
 
+    from iagan.experiments.plan import in_brackets, quick_look
     from iagan.experiments.proposition2 import Proposition2, markdown, plot, run_proposition2
-    from iagan.experiments.records import keep_settings
     from iagan.files import write_text
+    from iagan.jobs.records import keep_settings, software
 
     full = Proposition2(seed=args.seed)
     settings = dc.replace(full, steps=max(1, round(args.steps_scale * full.steps)))
     kept = dc.asdict(settings) | {"widths": list(settings.widths)}
-    keep_settings(folder / f"{THEORY}.json", kept | _software(), tuple(kept))
+    keep_settings(folder / f"{THEORY}.json", kept | software(), tuple(kept))
     table = folder / f"{THEORY}.md"
     if not table.exists():
-        rows = run_proposition2(settings, _tell)
+        with _Progress() as progress:
+            rows = run_proposition2(settings, progress)
         plot(rows, folder / "figures" / f"{THEORY}.png")
-        note = _in_brackets(_quick_look(args))
+        note = in_brackets(quick_look(args.steps_scale))
         write_text(table, f"## Proposition 2{note}\n\n{markdown(rows, settings)}\n")
     print(table.read_text(), end="")
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
     """What is to be run, before anything is written; and what the table must say of the images."""
-    from iagan.experiments.run import Plan, readable
+    from iagan.experiments.plan import Plan, readable
     from iagan.images import find_images
 
     if args.count is not None and args.count < 1:
@@ -132,8 +139,8 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
     plan = Plan(
         experiments=tuple(t for t in TABLES if t in args.tables or "all" in args.tables),
         images=tuple(good),
-        methods=tuple(args.methods) if args.methods else None,
-        settings=tuple(args.settings) if args.settings else None,
+        methods=tuple(args.method) if args.method else None,
+        settings=tuple(args.setting) if args.setting else None,
         effort=args.effort,
         steps_scale=args.steps_scale,
         restarts=args.restarts,
@@ -176,8 +183,9 @@ def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]
 def _run_tables(
     args: argparse.Namespace, folder: Path, plan: Plan, generator: Generator, notes: list[str]
 ) -> None:
-    from iagan.experiments.records import RunFolder
     from iagan.experiments.run import KEYS, run
+    from iagan.jobs import RunFolder
+    from iagan.show.report import write_tables
 
     runs = RunFolder(folder, _settings(args, plan, generator), COMPARED, KEYS)
     execution = options.execution(args)
@@ -185,9 +193,27 @@ def _run_tables(
     others = {r["image"] for r in runs.records()} - {path.name for path in plan.images}
     if others:
         _tell(f"{folder} also has records of {_images(len(others))} not named here; all are shown.")
-    with EventBar() as bar:
-        run(plan, generator, runs, _tell, bar, execution)
-    print(_write_tables(args, plan, runs, notes), end="")
+    with _Progress() as progress:
+        run(plan, generator, runs, progress, execution)
+    print(write_tables(plan, runs, notes), end="")
+
+
+class _Progress:
+    """A bar on a terminal or in a notebook; elsewhere a line for each event with a message."""
+
+    def __enter__(self) -> _Progress:
+        from iagan.show import ProgressBar
+
+        self.bar = ProgressBar()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, event: Event) -> None:
+        self.bar(event)
+        if event.message and not self.bar.shown:
+            _tell(event.message)
 
 
 def _tell(line: str) -> None:
@@ -197,10 +223,10 @@ def _tell(line: str) -> None:
 def _estimate(
     plan: Plan, generator: Generator, records: list[dict[str, object]], execution: Execution
 ) -> str:
-    from iagan.experiments.estimate import estimate_seconds, in_words
+    from iagan.experiments.estimate import estimate_seconds, format_estimate
 
     seconds = estimate_seconds(plan, generator, records, execution)
-    return f"{_images(len(plan.images))}: {in_words(seconds)}"
+    return f"{_images(len(plan.images))}: {format_estimate(seconds)}"
 
 
 def _images(count: int) -> str:
@@ -208,34 +234,11 @@ def _images(count: int) -> str:
 
 
 def _settings(args: argparse.Namespace, plan: Plan, generator: Generator) -> dict[str, object]:
-    names = (
-        *("prior", "effort", "steps_scale", "restarts", "seed", "lpips", "save_images"),
-        *("device", "precision"),
-    )
-    specs = {
-        setting.key: {
-            name: method.spec()
-            for name, method in plan.methods_of(setting, methods, generator).items()
-        }
-        for _, setting, methods in plan.tasks()
-    }
-    return {name: getattr(args, name) for name in names} | {
-        "prior_sha256": _sha256(args.prior),
-        "methods": specs,
-        **_software(),
-    }
+    from iagan.jobs.records import software
 
-
-def _software() -> dict[str, object]:
-    import platform
-    from importlib.metadata import version
-
-    packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
-    return {
-        "versions": {package: version(package) for package in packages},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+    how = {name: getattr(args, name) for name in ("prior", "device", "precision")}
+    prior = {"prior_sha256": _sha256(args.prior)}
+    return how | plan.settings_to_keep(generator) | prior | software()
 
 
 def _sha256(prior: str) -> str | None:
@@ -247,52 +250,3 @@ def _sha256(prior: str) -> str | None:
         return PRIORS[prior].sha256
     path = Path(prior)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _write_tables(args, plan, runs, notes: list[str]) -> str:  # type: ignore[no-untyped-def]
-    """Write table.md, .csv, .tex and the figures; the text of the first."""
-    from iagan.experiments.paper import EXPERIMENTS
-    from iagan.experiments.table import cells, comma_separated, markdown, mask_spread, tex
-    from iagan.files import write_text
-    from iagan.show.runs import save_curve, save_grid
-
-    note = _note(args)
-    records = runs.records()
-    found = {name: cells(name, records) for name in plan.experiments}
-    found = {name: own for name, own in found.items() if own}
-    texts, papers = [], []
-    for name, own in found.items():
-        title = f"{EXPERIMENTS[name].title}{note}"
-        masks = mask_spread(name, records)
-        parts = [f"## {title}", markdown(own, args.lpips).rstrip(), masks.rstrip()]
-        texts.append("".join(f"{part}\n\n" for part in parts if part))
-        papers.append(tex(own, args.lpips, title))
-    common = {"lpips_net": args.lpips, "effort": args.effort, "steps_scale": args.steps_scale}
-    contents = {
-        "table.md": "".join(texts + notes),
-        "table.tex": "\n".join(papers),
-        "table.csv": comma_separated(found, common),
-    }
-    for name, text in contents.items():
-        write_text(runs.path / name, text)
-    if "figure2" in found:
-        save_curve(found["figure2"], runs.path / "figures" / "figure2.png", note)
-    for _, setting, methods in plan.tasks():
-        save_grid(runs.path, setting, methods, note)
-    return contents["table.md"]
-
-
-def _note(args: argparse.Namespace) -> str:
-    """What makes this another thing than the paper's."""
-    fast = args.effort != "paper"
-    effort = [f"effort {args.effort}, not the paper's iterations"] if fast else []
-    return _in_brackets(effort + _quick_look(args))
-
-
-def _quick_look(args: argparse.Namespace) -> list[str]:
-    scaled = args.steps_scale != 1
-    return [f"quick look: {args.steps_scale:g} of the iterations"] if scaled else []
-
-
-def _in_brackets(parts: list[str]) -> str:
-    return f" ({'; '.join(parts)})" if parts else ""

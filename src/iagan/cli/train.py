@@ -6,7 +6,7 @@ import argparse
 import dataclasses as dc
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iagan.cli import options
 
@@ -93,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
     from iagan.train import RECIPES, train
 
     settings = _settings(args, RECIPES[args.recipe])
-    bar = _Bar()
-    try:
+    progress = _Progress()
+    with progress.bar:
         trained = train(
             settings,
             args.images,
@@ -104,10 +104,8 @@ def run(args: argparse.Namespace) -> int:
             half=args.half,
             device=options.pick_device(args.device),
             checkpoint_every=args.checkpoint_every,
-            on_event=bar,
+            on_event=progress,
         )
-    finally:
-        bar.close()
     for line in trained.skipped:
         print(f"skipped {line}", file=sys.stderr)
     print(f"{trained.prior}; samples, curve and checkpoint in {trained.folder}")
@@ -142,36 +140,23 @@ def _about(args: argparse.Namespace) -> About:
     return dc.replace(before, **{key: value for key, value in said.items() if value is not None})
 
 
-class _Bar:
-    """Losses and images a second on a terminal; elsewhere a line every hundred steps."""
+class _Progress:
+    """A bar on a terminal or in a notebook; elsewhere a line every hundred steps."""
 
     def __init__(self) -> None:
-        self.bar: Any = None
+        from iagan.show import ProgressBar
+
+        self.bar = ProgressBar()
 
     def __call__(self, event: Event) -> None:
-        if event.phase == "images":
+        from iagan.show.progress import format_values
+
+        self.bar(event)
+        if self.bar.shown or event.phase == "images":
             return
-        if not sys.stderr.isatty():
-            if event.step % 100 == 0 or event.step == event.total:
-                print(f"{event.step}/{event.total} {_state(event)}", file=sys.stderr)
-            return
-        if self.bar is None:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=event.total, initial=event.step - 1, unit="step")
-        self.bar.update(event.step - self.bar.n)
-        self.bar.set_postfix_str(_state(event), refresh=False)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _state(event: Event) -> str:
-    values = dict(event.values)
-    rate = values.pop("images/s")
-    losses = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-    return f"{event.phase}: {losses}, {rate:.1f} images/s"
+        if event.step % 100 == 0 or event.step == event.total:
+            line = f"{event.step}/{event.total} {event.phase}: {format_values(event)}"
+            print(line, file=sys.stderr)
 
 
 def _counts(text: str) -> tuple[int, ...]:

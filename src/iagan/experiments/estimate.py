@@ -9,7 +9,7 @@ import torch
 
 from iagan.engine import Execution
 from iagan.experiments.paper import Setting
-from iagan.experiments.run import Plan, simulate, truth_of
+from iagan.experiments.plan import Plan, simulate, truth_of
 from iagan.methods import presets, reconstruct
 from iagan.observation import Observation
 from iagan.priors import Generator
@@ -29,10 +29,11 @@ def estimate_seconds(
     The first setting that is to be run is timed, and taken for all: Gaussian matrices, read at
     every step, take longer.
     """
+    done = {(r["setting"], r["method"], r["image"]) for r in records}
     counts: dict[str, float] = {}
     example: Observation | None = None
     for _, setting, names in plan.tasks():
-        waiting = plan.waiting(setting, names, records)
+        waiting = plan.waiting(setting, names, done)
         if not waiting:
             continue
         example = example or _example(plan, setting, generator)
@@ -49,12 +50,12 @@ def estimate_seconds(
     }
 
 
-def in_words(seconds: dict[str, float]) -> str:
-    """One line."""
+def format_estimate(seconds: dict[str, float]) -> str:
+    """One line: the sum, and each phase."""
     if not seconds:
         return "nothing is left that takes iterations"
-    parts = ", ".join(f"{phase.upper()} {_duration(s)}" for phase, s in seconds.items())
-    return f"about {_duration(sum(seconds.values()))} on this machine ({parts})"
+    parts = ", ".join(f"{phase.upper()} {_format_duration(s)}" for phase, s in seconds.items())
+    return f"about {_format_duration(sum(seconds.values()))} on this machine ({parts})"
 
 
 def _example(plan: Plan, setting: Setting, generator: Generator) -> Observation:
@@ -76,7 +77,7 @@ def _pace(
     return taken / PROBE / len(observation)
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{max(1, round(seconds))} s"

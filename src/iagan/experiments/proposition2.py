@@ -25,9 +25,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iagan.engine import Event, EventCallback
 from iagan.engine.minimize import Leaves, MinimizeOptions, minimize
 from iagan.errors import SettingError
 from iagan.files import write_atomically
+from iagan.jobs.job import tell
 
 RATE, LAST_RATE = 0.05, 0.02
 """Adam's rate, and the share of it that is left at the end."""
@@ -77,9 +79,7 @@ class Row:
     cold: tuple[float, ...]
 
 
-def run_proposition2(
-    settings: Proposition2, on_progress: Callable[[str], None] | None = None
-) -> list[Row]:
+def run_proposition2(settings: Proposition2, on_event: EventCallback | None = None) -> list[Row]:
     """A row for every number of adapted layers, 0 to L - 1."""
     rng = torch.Generator().manual_seed(settings.seed)
     weights = _networks(settings, rng)
@@ -98,8 +98,8 @@ def run_proposition2(
         warm, best = _fit(weights[layers:], best, x, settings, first=layers == 0)
         cold, _ = _fit(weights[layers:], other, x, settings, first=layers == 0)
         rows.append(Row(layers, tuple(warm.tolist()), tuple(cold.tolist())))
-        if on_progress is not None:
-            on_progress(f"proposition 2: {layers + 1} of {len(weights)} stages")
+        line = f"proposition 2: {layers + 1} of {len(weights)} stages"
+        tell(on_event, Event("stages", layers + 1, len(weights), message=line))
     return rows
 
 

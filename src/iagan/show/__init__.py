@@ -1,5 +1,7 @@
-"""Pictures of results."""
+"""Pictures of results, and progress while they are made."""
 
 from iagan.show.figure import Panel, figure, picture_of
+from iagan.show.outcomes import figure_rows
+from iagan.show.progress import ProgressBar
 
-__all__ = ["Panel", "figure", "picture_of"]
+__all__ = ["Panel", "ProgressBar", "figure", "figure_rows", "picture_of"]

@@ -1,17 +1,52 @@
-"""A folder of one run: settings that may not change, records that are appended one by one."""
+"""Records: what a reconstruction is worth a line of JSON; the folder of a resumable run."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from iagan.errors import FileError, OutputError, SettingError
 from iagan.files import write_atomically, write_text
+from iagan.methods import Reconstruction
 
 SETTINGS, RECORDS = "settings.json", "records.jsonl"
 TABLES = ("table.md", "table.tex", "table.csv")
+
+
+def measured(result: Reconstruction, index: int) -> dict[str, Any]:
+    """What a record says of one image of a result: its time, iterations and residuals."""
+    return {
+        "seconds": round(result.seconds / len(result.image), 3),
+        "steps": int(result.iterations[index]),
+        "residual": float(result.residual[index]),
+        "relative_residual": float(result.relative_residual[index]),
+        "noise_floor": float(result.noise_floor[index]),
+    }
+
+
+def software() -> dict[str, Any]:
+    """Versions of the packages that numbers depend on, of Python, and the kind of machine."""
+    packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
+    return {
+        "versions": {package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """One line of strict JSON; what is not finite (the PSNR of equal images) becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
+    return json.dumps(finite, ensure_ascii=False, allow_nan=False)
 
 
 class RunFolder:

@@ -1,0 +1,25 @@
+"""Jobs: files in, recovered images out; on this machine or by an executor on others."""
+
+from iagan.jobs.inputs import Camera, Input, find_inputs, load_input, load_truth
+from iagan.jobs.job import Job, run_job, run_jobs
+from iagan.jobs.outcome import Outcome
+from iagan.jobs.records import RunFolder, to_json
+from iagan.jobs.recover import recover
+from iagan.jobs.scores import Scorer, format_scores
+
+__all__ = [
+    "Camera",
+    "Input",
+    "Job",
+    "Outcome",
+    "RunFolder",
+    "Scorer",
+    "find_inputs",
+    "format_scores",
+    "load_input",
+    "load_truth",
+    "recover",
+    "run_job",
+    "run_jobs",
+    "to_json",
+]

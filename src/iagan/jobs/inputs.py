@@ -1,0 +1,220 @@
+"""What is to be recovered: observations, plain images with the camera that made them, the truth."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError
+from iagan.images import Crop, crop_square, find_images, load_image
+from iagan.observation import Observation, estimate_noise_std, load_observation
+from iagan.operators import BicubicDownsample, Identity, Inpaint, LinearOperator, UniformBlur
+from iagan.priors import Generator
+from iagan.types import Image
+
+Shape = tuple[int, int, int]
+Box = tuple[int, int, int]
+
+logger = logging.getLogger("iagan")
+
+
+@dc.dataclass(frozen=True)
+class Camera:
+    """How plain images were measured.
+
+    **Arguments:**
+    - `operator`: A; or a function from an image's shape to it; None: there are only observations.
+    - `noise_std`: σ for images in [0, 1]; `"auto"`: estimated from each picture.
+    - `crop`: `(left, top, side)` of each picture, in pixels; None: what the prior expects.
+    """
+
+    operator: LinearOperator | Callable[[Shape], LinearOperator] | None = None
+    noise_std: float | Literal["auto"] = 0.0
+    crop: Box | None = None
+
+
+@dc.dataclass(frozen=True, eq=False)
+class Input:
+    """One file: what was measured, the true images if they are known, what was assumed.
+
+    **Arguments:**
+    - `truth`: `(1 or b, *image_shape)` for an observation of b images, or None.
+    - `messages`: what was assumed or estimated in reading it, one line each.
+    """
+
+    path: Path
+    observation: Observation
+    truth: Image | None = None
+    messages: tuple[str, ...] = ()
+
+    def truth_of(self, index: int) -> Image | None:
+        """The true image of that image of the observation, `(1, *image_shape)`."""
+        return None if self.truth is None else self.truth[min(index, len(self.truth) - 1)][None]
+
+
+def find_inputs(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The .npz files and images among files and folders, in order, each once.
+
+    **Raises:** `ImageFileError` when there is none; `SettingError` for two of one stem, whose
+    outputs would be one file.
+    """
+    given = [Path(name) for name in names]
+    paths: list[Path] = []
+    for path in given:
+        paths += sorted([*path.glob("*.npz"), *find_images([path])]) if path.is_dir() else [path]
+    if not paths:
+        named = ", ".join(map(str, given))
+        raise ImageFileError(f"No image and no .npz in {named}. Name files or folders.")
+    paths = list(dict.fromkeys(paths))
+    first: dict[str, Path] = {}
+    for path in paths:
+        other = first.setdefault(path.stem, path)
+        if other is not path:
+            raise SettingError(
+                f"{other} and {path} would both be written to {path.stem}_METHOD.png. "
+                "Rename one, or recover them in two calls."
+            )
+    return paths
+
+
+def load_input(
+    path: Path, camera: Camera, prior: Generator, truth: str | os.PathLike[str] | None = None
+) -> Input:
+    """An observation (.npz), or a plain image that `camera` made.
+
+    **Arguments:**
+    - `truth`: the true image, cropped as the observation was; of a folder the one of `path`'s stem.
+
+    **Raises:** `FileError`, `SettingError`, `ShapeError`.
+    """
+    messages: tuple[str, ...] = ()
+    if path.suffix.lower() == ".npz":
+        observation = _load_own(path, camera, prior)
+    else:
+        observation, messages = _observe_picture(path, camera, prior)
+    for message in messages:
+        logger.warning("%s: %s", path, message)
+    true = None
+    if truth is not None:
+        file = _truth_file(Path(truth), path)
+        true = load_truth(file, observation.crop, prior.image_shape[1:], prior.about.crop)
+    return Input(path, observation, true, messages)
+
+
+def _load_own(path: Path, camera: Camera, prior: Generator) -> Observation:
+    if camera.operator is not None or camera.noise_std:
+        raise SettingError(
+            f"{path} says itself how it was measured; leave the operator and the noise out for "
+            ".npz files."
+        )
+    observation = load_observation(path)
+    shape = observation.operator.image_shape
+    if shape != prior.image_shape:
+        raise ObservationFileError(
+            f"{path} measures images of shape {shape}, and prior {prior.about.name} gives "
+            f"{prior.image_shape}. Take the prior that it was observed for."
+        )
+    return observation
+
+
+def _observe_picture(
+    path: Path, camera: Camera, prior: Generator
+) -> tuple[Observation, tuple[str, ...]]:
+    photo = load_image(path)
+    if camera.operator is None:
+        raise SettingError(
+            f"{path} is a plain image: say by which operator it was measured, as "
+            "--operator bicubic --scale 4."
+        )
+    operator = camera.operator
+    if not isinstance(operator, LinearOperator):
+        operator = operator(prior.image_shape)
+    masked = isinstance(operator, Inpaint)
+    shape = operator.image_shape if masked else operator.measurement_shape
+    if len(shape) != 3 or operator.complex_valued:
+        raise SettingError(
+            f"--operator {operator.name} does not give a picture; make an .npz with iagan observe."
+        )
+    picture, messages = _fit(photo, path, camera.crop, operator, shape)
+    y = operator(picture) if masked else picture
+    if camera.noise_std != "auto":
+        return Observation(y, operator, camera.noise_std), messages
+    if not isinstance(operator, UniformBlur | Identity):
+        raise SettingError(
+            f"--noise auto expects pictures of --operator blur or denoise; got {operator.name}, "
+            "whose detail looks like noise. Give the noise's std, /255."
+        )
+    sigma = estimate_noise_std(y)
+    return Observation(y, operator, sigma), (
+        *messages,
+        f"noise of about {255 * float(sigma):.1f}/255, estimated from the picture.",
+    )
+
+
+def _fit(
+    photo: Image, path: Path, crop: Box | None, operator: LinearOperator, shape: tuple[int, ...]
+) -> tuple[Image, tuple[str, ...]]:
+    """The picture at the size of y, and what was done to it. Only a downscaled photograph may be
+    resized: it stays one.
+    """
+    height, width = shape[1:]
+    if tuple(photo.shape[-2:]) == (height, width) and crop is None:
+        return photo, ()
+    side = min(photo.shape[-2:]) if crop is None else crop[2]
+    square = crop_square(photo, crop, None, (height, width))
+    if side == height:
+        return square, ()
+    if not isinstance(operator, BicubicDownsample):
+        raise ImageFileError(
+            f"--operator {operator.name} with this prior expects an image of {width}×{height}; "
+            f"{path} is {photo.shape[-1]}×{photo.shape[-2]}. "
+            f"Cut that square out with --crop LEFT,TOP,{height}."
+        )
+    return square, (
+        f"a square of {side} px, resized to the {height} px that a ×{operator.scale} photograph "
+        "has for this prior.",
+    )
+
+
+def _truth_file(truth: Path, path: Path) -> Path:
+    if not truth.is_dir():
+        return truth
+    same = [each for each in find_images([truth]) if each.stem == path.stem]
+    if not same:
+        raise ImageFileError(f"--truth {truth} has no image named {path.stem}.*; put it there.")
+    return same[0]
+
+
+def load_truth(
+    path: str | os.PathLike[str],
+    square: Box | None,
+    size: tuple[int, ...],
+    crop: Crop | None = None,
+    *,
+    or_centred: bool = True,
+) -> Image:
+    """The true image, cropped as the observation was: `(1, 3, *size)`.
+
+    An image that has `size` already, with no square asked for, is taken as it is.
+
+    **Arguments:**
+    - `square`: `(left, top, side)` that was observed, in pixels, if it is known.
+    - `size`: `(height, width)`.
+    - `crop`: the prior's crop of aligned photographs.
+    - `or_centred`: whether the centred square is taken where neither tells of another.
+
+    **Raises:** `ImageFileError`, `SettingError`; `ShapeError` where the square is unknown.
+    """
+    truth = load_image(path)
+    if tuple(truth.shape[-2:]) == tuple(size) and square is None:
+        return truth
+    if square is None and not or_centred:
+        raise ShapeError(
+            f"{path} is {truth.shape[-1]}×{truth.shape[-2]} and the image {size[1]}×{size[0]}. "
+            "Say which square of it was observed: --prior P or --crop LEFT,TOP,SIDE."
+        )
+    return crop_square(truth, square, crop, (size[0], size[1]))

@@ -1,0 +1,142 @@
+"""Where recovered images go, and which of them are there already, made with the same settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from iagan.errors import OutputError, SettingError
+from iagan.files import check_writable
+from iagan.images import png_text, save_image
+from iagan.methods import Method
+from iagan.observation import Observation
+from iagan.priors import Generator
+from iagan.types import Image
+
+KEYWORD = "iagan"
+"""The text chunk of a PNG that holds the settings it was made with."""
+
+logger = logging.getLogger("iagan")
+
+
+class Outputs:
+    """One PNG for one image and one method, else a folder for STEM_METHOD.png.
+
+    **Arguments:**
+    - `output`: a name that ends in .png, or a folder; missing folders are made.
+    - `inputs`, `methods`: how many there will be.
+    - `overwrite`: replace images that are there, instead of keeping those that were made with the
+      same settings and refusing to replace others.
+
+    **Raises:** `SettingError` where one file cannot hold it all; `OutputError` where nothing can be
+    written.
+    """
+
+    def __init__(
+        self, output: str | os.PathLike[str], inputs: int, methods: int, overwrite: bool = False
+    ) -> None:
+        self.path, self.overwrite = Path(output), overwrite
+        self.is_file = self.path.suffix.lower() == ".png" and not self.path.is_dir()
+        if self.is_file and (inputs > 1 or methods > 1):
+            raise SettingError(
+                f"-o {output} names one file, and there are {inputs} inputs and {methods} methods. "
+                "Name a folder instead."
+            )
+        if self.path.suffix and not self.is_file and not self.path.is_dir():
+            raise SettingError(f"-o expects a .png file or a folder; got {output}.")
+        check_writable(self.path if self.is_file else self.path / "x.png")
+
+    def targets(self, path: Path, method: str, count: int) -> list[Path]:
+        """The files for the `count` images of an input.
+
+        **Raises:** `SettingError` for several images and one file.
+        """
+        if self.is_file and count > 1:
+            raise SettingError(
+                f"{path} holds {count} images, and -o names one file; name a folder."
+            )
+        if self.is_file:
+            return [self.path]
+        stems = [path.stem] if count == 1 else [f"{path.stem}-{i}" for i in range(count)]
+        return [self.path / f"{stem}_{method}.png" for stem in stems]
+
+    def are_made(self, targets: Sequence[Path], settings: dict[str, Any]) -> bool:
+        """Whether all are there, made with these settings.
+
+        **Raises:** `OutputError` where one was made with others.
+        """
+        if self.overwrite:
+            return False
+        for target in targets:
+            if target.exists():
+                _check_settings(target, settings)
+        return all(target.exists() for target in targets)
+
+    def save(self, image: Image, target: Path, settings: dict[str, Any]) -> None:
+        """Write a recovered image, with its settings."""
+        save_image(image, target, text={KEYWORD: json.dumps(settings)})
+        partial_of(target).unlink(missing_ok=True)
+
+
+def partial_of(target: Path) -> Path:
+    """The name for the best image so far, which is not taken for a finished one."""
+    return target.with_suffix(".partial.png")
+
+
+def settings_of(
+    observation: Observation, method: Method, prior: str | None, seed: int, precision: str
+) -> dict[str, Any]:
+    """All that an image depends on, as a JSON object; `prior` is `digest_of_prior`."""
+    return {
+        "observation": _digest_of_observation(observation),
+        "method": method.spec(),
+        "prior": prior if method.needs_prior else None,
+        "seed": seed,
+        "precision": precision,
+    }
+
+
+def digest_of_prior(prior: Generator) -> str:
+    """SHA-256 of its weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(prior.module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest_of_observation(observation: Observation) -> str | None:
+    """SHA-256 of y, the operator and σ; None where the operator cannot be described."""
+    try:
+        operator = observation.operator.spec()
+    except SettingError:
+        return None
+    digest = hashlib.sha256(json.dumps(operator, sort_keys=True).encode())
+    digest.update(observation.sigma.numpy().tobytes())
+    digest.update(observation.y.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_settings(target: Path, settings: dict[str, Any]) -> None:
+    text = png_text(target, KEYWORD)
+    try:
+        known = json.loads(text or "null")
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        other = "nobody knows how it was made"
+    elif settings["observation"] is None:
+        other = "whether its operator, which has no spec, is this one is not known"
+    else:
+        names = [name for name, value in settings.items() if known.get(name) != value]
+        if not names:
+            return
+        other = f"it was made with another {', '.join(names)}"
+    raise OutputError(
+        f"{target} exists, and {other}. Overwrite it (--overwrite), or name another folder."
+    )

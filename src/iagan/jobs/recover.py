@@ -1,0 +1,197 @@
+"""Files in, recovered images out: what `iagan reconstruct` does, for Python, a page, a cluster."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from iagan.engine import Event, EventCallback, Execution
+from iagan.errors import Cancelled, IaganError
+from iagan.images import save_image
+from iagan.jobs.inputs import Box, Camera, Shape, find_inputs
+from iagan.jobs.job import Job, run_jobs, tell
+from iagan.jobs.outcome import Outcome
+from iagan.jobs.outputs import Outputs, partial_of
+from iagan.jobs.plan import MethodChoice, Planned, Planner
+from iagan.jobs.records import measured
+from iagan.jobs.scores import Scorer
+from iagan.methods import Reconstruction
+from iagan.operators import LinearOperator
+from iagan.priors import Generator, load_prior
+
+
+def recover(
+    inputs: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    prior: Generator | str | os.PathLike[str] = "faces",
+    operator: LinearOperator | Callable[[Shape], LinearOperator] | None = None,
+    noise_std: float | Literal["auto"] = 0.0,
+    crop: Box | None = None,
+    methods: Sequence[MethodChoice] = (None,),
+    effort: str = "fast",
+    seed: int = 0,
+    truth: str | os.PathLike[str] | None = None,
+    lpips_net: str = "alex",
+    overwrite: bool = False,
+    execution: Execution | None = None,
+    executor: Executor | None = None,
+    on_event: EventCallback | None = None,
+) -> Iterator[Outcome]:
+    """Recover every image of files and folders, and save it; an outcome an image and method.
+
+    Inputs that were measured alike are worked on together. An input that cannot be read, or an
+    output that cannot be written, gives an outcome of status `"failed"`, and the others go on.
+
+    **Arguments:**
+    - `inputs`: observations (.npz), images, and folders of them.
+    - `output`: a folder for STEM_METHOD.png; or one .png, for one image and one method.
+    - `operator`, `noise_std`, `crop`: how plain images were measured (`iagan.jobs.Camera`).
+    - `methods`: methods, names of presets, None for the default one, or functions of (observation,
+      prior); `effort` is that of presets.
+    - `truth`: the true image, or a folder of them by the inputs' stems: adds scores to the records.
+    - `overwrite`: make again what is there already. Otherwise images that were made with the same
+      settings are skipped, and of others the input fails.
+    - `executor`: runs the jobs elsewhere (`iagan.jobs.run_jobs`); None: in this process.
+    - `on_event`: hears every step, and an event of phase `"files"` when an input is finished.
+
+    **Raises:** `SettingError`, `OutputError`, and what `load_prior` raises, before any work;
+    `Cancelled` where `on_event` raises, `Interrupted` on Ctrl-C, after an outcome of status
+    `"stopped"` for each image that was being worked on.
+    """
+    paths = find_inputs(inputs)
+    outputs = Outputs(output, len(paths), len(methods), overwrite)
+    execution = execution or Execution()
+    generator = prior if isinstance(prior, Generator) else load_prior(prior)
+    if execution.device is not None:
+        generator = generator.to(execution.device)
+    name = prior.about.name if isinstance(prior, Generator) else str(prior)
+    camera = Camera(operator, noise_std, crop)
+    planner = Planner(
+        outputs, generator, camera, tuple(methods), effort, seed, execution.precision, truth
+    )
+    theirs = generator if executor is None else prior
+    recovery = _Recovery(planner, theirs, name, execution, Scorer(lpips_net), executor, on_event)
+    return recovery.run(paths)
+
+
+@dc.dataclass(frozen=True, eq=False)
+class _Recovery:
+    """One call of `recover`: jobs from the planner's groups, outcomes from their results."""
+
+    planner: Planner
+    prior: Generator | str | os.PathLike[str]
+    prior_name: str
+    execution: Execution
+    scorer: Scorer
+    executor: Executor | None
+    on_event: EventCallback | None
+
+    def run(self, paths: list[Path]) -> Iterator[Outcome]:
+        """All outcomes, and an event when the last one of an input was taken."""
+        tell(self.on_event, Event("files", 0, len(paths)))
+        seen: dict[Path, int] = {}
+        finished = 0
+        for outcome in self._outcomes(paths):
+            yield outcome
+            path = outcome.path
+            seen[path] = seen.get(path, 0) + 1
+            if outcome.method is None or seen[path] == self.planner.expected[path]:
+                finished += 1
+                tell(self.on_event, Event("files", finished, len(paths)))
+
+    def _outcomes(self, paths: list[Path]) -> Iterator[Outcome]:
+        for group, answer in self._answers(self.planner.groups(paths)):
+            yield from self._ready()
+            failed = isinstance(answer, IaganError) and not isinstance(answer, Cancelled)
+            if failed and len(group) > 1:
+                for alone, its_answer in self._answers([planned] for planned in group):
+                    yield from self._delivered(alone, its_answer)
+            else:
+                yield from self._delivered(group, answer)
+        yield from self._ready()
+
+    def _ready(self) -> Iterator[Outcome]:
+        while self.planner.ready:
+            yield self.planner.ready.popleft()
+
+    def _answers(
+        self, groups: Iterable[list[Planned]]
+    ) -> Iterator[tuple[list[Planned], Reconstruction | IaganError]]:
+        """Run a job a group; an answer a method, or the error that ended the job."""
+        group_of: dict[Job, list[Planned]] = {}
+
+        def jobs() -> Iterator[Job]:
+            for group in groups:
+                job = self._job(group)
+                group_of[job] = group
+                yield job
+
+        for job, answer in run_jobs(jobs(), self.executor, self.on_event):
+            yield group_of[job], answer
+
+    def _job(self, group: list[Planned]) -> Job:
+        observations = [planned.input.observation for planned in group]
+        together = dc.replace(
+            observations[0],
+            y=torch.cat([each.y for each in observations]),
+            noise_std=torch.cat([each.sigma for each in observations]),
+        )
+        methods = tuple(group[0].waiting.values())
+        return Job(together, methods, self.prior, self.planner.seed, self.execution)
+
+    def _delivered(
+        self, group: list[Planned], answer: Reconstruction | IaganError
+    ) -> Iterator[Outcome]:
+        if isinstance(answer, Reconstruction):
+            yield from self._saved(group, answer, "done")
+        elif isinstance(answer, Cancelled):
+            if answer.result is not None:
+                yield from self._saved(group, answer.result, "stopped")
+            raise answer
+        else:
+            for planned in group:
+                yield Outcome(planned.input.path, "failed", error=answer, input=planned.input)
+
+    def _saved(
+        self, group: list[Planned], result: Reconstruction, status: Literal["done", "stopped"]
+    ) -> Iterator[Outcome]:
+        name = result.method.name
+        places = [(planned, i) for planned in group for i in range(len(planned))]
+        for place, (planned, i) in enumerate(places):
+            path, image = planned.input.path, result.image[place][None].detach().cpu()
+            target = planned.targets[name][i]
+            try:
+                if status == "done":
+                    self.planner.outputs.save(image, target, planned.settings[name])
+                else:
+                    target = partial_of(target)
+                    save_image(image, target)
+                record = self._record(planned, result, place, i)
+            except IaganError as error:
+                yield Outcome(path, "failed", i, name, target, error=error, input=planned.input)
+                continue
+            yield Outcome(path, status, i, name, target, image, record, planned.input)
+
+    def _record(
+        self, planned: Planned, result: Reconstruction, place: int, i: int
+    ) -> dict[str, Any]:
+        record: dict[str, Any] = {"file": str(planned.input.path), "method": result.method.name}
+        record |= (
+            {"prior": self.prior_name}
+            | measured(result, place)
+            | {"settings": result.method.spec()}
+        )
+        record |= {"messages": [*planned.input.messages, *result.messages]}
+        if len(planned) > 1:
+            record["index"] = i
+        truth = planned.input.truth_of(i)
+        if truth is not None:
+            record |= self.scorer(result.image[place][None], truth)
+        return record

@@ -1,0 +1,112 @@
+"""A progress bar for every long run, on a terminal or in a notebook; elsewhere silent."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any
+
+from iagan.engine import Event
+from iagan.observation import Observation
+
+OUTER = ("files", "images")
+"""Phases whose bar stays while those of other phases come and go beneath it."""
+
+
+class ProgressBar:
+    """An `on_event` that draws: a bar a phase, and one that stays for files done of all.
+
+    The objective is read from the device only when the bar is drawn.
+
+    **Arguments:**
+    - `label`: what is being worked on.
+    - `observation`: the objective that its noise alone leaves is shown beside that of the images.
+    """
+
+    def __init__(self, label: str = "", observation: Observation | None = None) -> None:
+        self.label = label
+        floor = 0.0 if observation is None else float(observation.noise_floor.max()) ** 2
+        self.floor = f", of the noise {floor:.3g}" if floor else ""
+        self.phase = ""
+        self.inner: Any = None
+        self.outer: Any = None
+        self.shown = sys.stderr.isatty() or _in_notebook()
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar on."""
+        if not self.shown:
+            return
+        if event.phase in OUTER:
+            if event.total == 1:
+                return
+            self.outer = self.outer or _bar(event, event.phase, leave=True)
+            self.outer.update(event.step - self.outer.n)
+            self.outer.set_postfix_str(event.message, refresh=False)
+            return
+        if self.inner is None or self.phase != event.phase:
+            self._close_inner()
+            self.phase = event.phase
+            self.inner = _bar(event, f"{self.label} {event.phase}".strip(), leave=False)
+        if self.inner.update(event.step - self.inner.n):
+            self.inner.set_postfix_str(self._state(event), refresh=False)
+
+    def _state(self, event: Event) -> str:
+        if event.objective is not None:
+            return f"objective {float(event.objective.max()):.3g}{self.floor}"
+        return format_values(event)
+
+    def aside(self) -> AbstractContextManager[object]:
+        """A block in which lines may be printed on stdout, the bars out of the way."""
+        if self.inner is None and self.outer is None:
+            return nullcontext()
+        return type(self.inner or self.outer).external_write_mode(file=sys.stdout)
+
+    def close(self) -> None:
+        """Remove the bar of a phase; that of files stays as it is."""
+        self._close_inner()
+        if self.outer is not None:
+            self.outer.close()
+            self.outer = None
+
+    def _close_inner(self) -> None:
+        if self.inner is not None:
+            self.inner.close()
+            self.inner = None
+
+
+def format_values(event: Event) -> str:
+    """What an event measured, as `loss 0.1234, rate 12.3000`."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in event.values.items())
+
+
+def _bar(event: Event, label: str, leave: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    in_bytes = event.phase == "download"
+    return tqdm(
+        total=event.total or None,
+        initial=event.step if leave else max(0, event.step - 1),
+        desc=label,
+        leave=leave,
+        mininterval=0.2,
+        unit="B" if in_bytes else "it",
+        unit_scale=in_bytes,
+        unit_divisor=1024 if in_bytes else 1000,
+    )
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
