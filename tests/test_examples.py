@@ -37,3 +37,9 @@ def test_own_operator_measures_more_with_two_exposures(tmp_path):
     assert own == function
     assert both > own + 10
     assert (tmp_path / "interlaced.npz").exists()
+
+
+def test_own_executor_recovers_as_this_process_would(tmp_path):
+    """CSGM of an image that the generator can make."""
+    said = _run("own_executor.py", tmp_path)
+    assert float(re.search(r"small_csgm.png: PSNR ([\d.]+)", said).group(1)) > 20

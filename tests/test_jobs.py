@@ -78,6 +78,20 @@ def test_a_job_that_fails_gives_its_error_and_others_go_on(pool):
         assert job is right and isinstance(result, iagan.Reconstruction)
 
 
+def test_an_executor_that_breaks_is_told_in_words(folder, tmp_path):
+    """What it raises is no error of ours, and ends no folder."""
+
+    class Broken:
+        def submit(self, function, job):
+            future = Future()
+            future.set_exception(OSError("no route to host"))
+            return future
+
+    outcomes = run(folder, tmp_path / "out", executor=Broken())
+    assert [o.status for o in outcomes] == ["failed", "failed"]
+    assert "OSError: no route to host" in str(outcomes[0].error)
+
+
 def test_an_executor_is_given_a_few_jobs_at_a_time():
     """One that starts a job when its result is asked for: 40 jobs never wait there at once."""
     waiting = []

@@ -6,7 +6,6 @@ import dataclasses as dc
 import hashlib
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from iagan.experiments.plan import Plan, seeds, simulate, truth_of
 from iagan.experiments.table import LEAST_MSE
 from iagan.images import save_image
 from iagan.jobs import Job, RunFolder, run_jobs
-from iagan.jobs.job import tell
+from iagan.jobs.job import Executor, tell
 from iagan.jobs.records import measured
 from iagan.methods import Reconstruction
 from iagan.observation import Observation

@@ -6,8 +6,7 @@ import collections
 import dataclasses as dc
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from iagan.engine import Event, EventCallback, Execution
 from iagan.errors import Cancelled, IaganError
@@ -17,6 +16,13 @@ from iagan.priors import Generator
 
 IN_FLIGHT = 16
 """Jobs that an executor is given at once: enough to keep a node busy, few enough for its memory."""
+
+
+class Executor(Protocol):
+    """What runs jobs: `concurrent.futures.ProcessPoolExecutor(4)`, dask's client, or your own."""
+
+    def submit(self, function: Any, job: Any, /) -> Any:
+        """A future of `function(job)`: an object with `result()` and `cancel()`. Both pickle."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -67,10 +73,9 @@ def run_jobs(
     """Results of all jobs, in order. A job that fails gives its error, and the others go on.
 
     **Arguments:**
-    - `executor`: what runs them, `concurrent.futures.ProcessPoolExecutor(4)` or another with
-      `submit(function, job)` that gives futures; at most `IN_FLIGHT` jobs wait there. None: this
-      process, where a `Cancelled` (Ctrl-C, an exception of `on_event`) is the last answer and holds
-      the best images so far.
+    - `executor`: what runs them; at most `IN_FLIGHT` jobs wait there. None: this process, where a
+      `Cancelled` (Ctrl-C, an exception of `on_event`) is the last answer and holds the best images
+      so far.
     - `on_event`: hears every step of jobs that run in this process.
     """
     return _here(jobs, on_event) if executor is None else _elsewhere(jobs, executor)
@@ -88,7 +93,7 @@ def _here(jobs: Iterable[Job], on_event: EventCallback | None) -> Iterator[Answe
 
 
 def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
-    waiting: collections.deque[tuple[Job, Future[list[Reconstruction]]]] = collections.deque()
+    waiting: collections.deque[tuple[Job, Any]] = collections.deque()
     try:
         for job in jobs:
             waiting.append((job, executor.submit(run_job, job)))
@@ -101,11 +106,19 @@ def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
             future.cancel()
 
 
-def _answers(job: Job, future: Future[list[Reconstruction]]) -> Iterator[Answer]:
+def _answers(job: Job, future: Any) -> Iterator[Answer]:
     try:
         results = future.result()
     except IaganError as error:
         yield job, error
+        return
+    except Exception as error:  # whatever the executor raises where it could not run the job
+        lost = IaganError(
+            f"The executor could not run a job: {type(error).__name__}: {str(error)[:200]}. "
+            "See that its workers live and have iagan."
+        )
+        lost.__cause__ = error
+        yield job, lost
         return
     for result in results:
         yield job, result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses as dc
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from iagan.engine import Event, EventCallback, Execution
 from iagan.errors import Cancelled, IaganError
 from iagan.images import save_image
 from iagan.jobs.inputs import Box, Camera, Shape, find_inputs
-from iagan.jobs.job import Job, run_jobs, tell
+from iagan.jobs.job import Executor, Job, run_jobs, tell
 from iagan.jobs.outcome import Outcome
 from iagan.jobs.outputs import Outputs, partial_of
 from iagan.jobs.plan import MethodChoice, Planned, Planner

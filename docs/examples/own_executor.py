@@ -1,0 +1,39 @@
+"""An executor of your own: whatever has `submit` and gives futures can run iagan's jobs.
+
+python docs/examples/own_executor.py
+"""
+
+import pickle
+import subprocess
+import sys
+from concurrent.futures import Future
+
+import torch
+
+import iagan
+
+WORKER = """import pickle, sys, iagan
+function, job = pickle.load(sys.stdin.buffer)
+sys.stdout.buffer.write(pickle.dumps(function(job)))"""
+
+
+class Commands:
+    """A Python of its own for every job; with ssh before it, on another machine."""
+
+    def __init__(self, *command):
+        self.command = command
+
+    def submit(self, function, job):
+        future, given = Future(), pickle.dumps((function, job))
+        answer = subprocess.run(self.command, input=given, stdout=subprocess.PIPE, check=True)
+        future.set_result(pickle.loads(answer.stdout))
+        return future
+
+
+prior = iagan.load_prior("faces-64")
+A = iagan.operators.BicubicDownsample(prior.image_shape, scale=4)
+x = prior(prior.latent.sample(1, torch.Generator().manual_seed(5)))
+iagan.save_image(A(x), "small.png")
+options = {"methods": ["csgm"], "executor": Commands(sys.executable, "-c", WORKER)}
+for outcome in iagan.jobs.recover(["small.png"], "out/", prior="faces-64", operator=A, **options):
+    print(f"{outcome.output}: PSNR {iagan.measure.psnr(outcome.image, x):.1f} dB")
