@@ -151,14 +151,12 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
 
 def load_generator(args: argparse.Namespace) -> Generator:
     """The prior on the device that was asked for."""
-    from iagan.engine import Event
     from iagan.priors import load_prior
     from iagan.show import ProgressBar
 
     device = pick_device(args.device)
     with ProgressBar(args.prior) as bar:
-        fetched = lambda done, total: bar(Event("download", done, total))  # noqa: E731
-        return load_prior(args.prior, fetched).to(device)
+        return load_prior(args.prior, bar).to(device)
 
 
 def execution(args: argparse.Namespace) -> Execution:

@@ -67,7 +67,7 @@ def recover(
     paths = find_inputs(inputs)
     outputs = Outputs(output, len(paths), len(methods), overwrite)
     execution = execution or Execution()
-    generator = prior if isinstance(prior, Generator) else load_prior(prior)
+    generator = prior if isinstance(prior, Generator) else load_prior(prior, on_event)
     if execution.device is not None:
         generator = generator.to(execution.device)
     name = prior.about.name if isinstance(prior, Generator) else str(prior)
