@@ -177,7 +177,7 @@ def test_a_wrong_adjoint_inside_shows_outside(make):
         (lambda: float("inf") * BLUR, SettingError, "number other than 0; got inf"),
         (lambda: Scaled(BLUR, "2"), SettingError, "number other than 0; got '2'"),
         (lambda: Scaled(2, BLUR), SettingError, "expects an operator.*got int"),
-        (lambda: Stack((BLUR,)).join([]), ShapeError, "1 measurements, one of each part; got 0"),
+        (lambda: Stack((BLUR,)).join([]), ShapeError, "1 measurements, one per part; got 0"),
         (lambda: Stack((MASK,)).join([torch.zeros(1, 2)]), ShapeError, "Inpaint gives"),
         (
             lambda: Stack((BLUR, BLUR)).join([torch.zeros(1, *PAIR), torch.zeros(2, *PAIR)]),

@@ -131,7 +131,7 @@ def nudge(x):
         (lambda x: x + torch.rand_like(x), None, "linear forward"),
         (lambda x: x * float("nan"), None, "linear forward.* by nan"),
         (drops_the_batch, None, "linear forward|failed"),
-        (mixes_images, None, "every image measured for itself"),
+        (mixes_images, None, "treats images independently"),
         (lambda x: x.detach(), None, "which autograd differentiates, .*does not require grad"),
         (lambda x: x.numpy(), None, "which autograd differentiates, .*numpy"),
         (row_difference, fails, "adjoint of from_functions failed: 'no camera"),
@@ -191,7 +191,7 @@ def test_a_matrix_too_large_for_a_spec_says_so(monkeypatch):
 @pytest.mark.parametrize(
     ("values", "error", "words"),
     [
-        (torch.ones(3, 11), ShapeError, r"n = 12, an image's numbers; got \(3, 11\)"),
+        (torch.ones(3, 11), ShapeError, r"n = 12, the image's size; got \(3, 11\)"),
         (torch.ones(12), ShapeError, r"got \(12,\)"),
         (torch.ones(0, 12), ShapeError, r"got \(0, 12\)"),
         (torch.ones(3, 12).cfloat(), SettingError, "Stack their real and imaginary"),

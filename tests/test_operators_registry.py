@@ -200,8 +200,8 @@ def refused_classes():
         (int, "concrete subclass of LinearOperator; got"),
         (LinearOperator, "concrete subclass"),
         (kind("Taken"), "a name that is free; got 'denoise', which is that of Identity"),
-        (kind("Blank", name=""), "Blank.name as a word"),
-        (kind("Number", name=3), "Number.name as a word"),
+        (kind("Blank", name=""), "Blank.name, the name in specs"),
+        (kind("Number", name=3), "Number.name, the name in specs"),
         (field, "no field called 'operator' in Field"),
     ]
 

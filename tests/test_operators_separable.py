@@ -60,7 +60,7 @@ def test_bicubic_of_one_axis_by_its_definition():
 
     taps = [keys(t / 4) for t in (1, 3, 5, 7)]
     half = np.array(taps) / (2 * sum(taps))
-    row = BicubicDownsample((1, 16, 16), 2).rows[3].numpy()
+    row = BicubicDownsample((1, 16, 16), 2).filter_h[3].numpy()
     expected = np.zeros(16)
     expected[3:11] = [*half[::-1], *half]
     np.testing.assert_allclose(row, expected, atol=1e-15)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from iagan.engine.rows import per_row
+from iagan.operators.linalg import per_image
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """The defaults of `torch.optim.Adam`."""
@@ -77,7 +77,7 @@ class Adam:
             )
         if before is not None and self.factor is not None:
             for name, leaf in self.leaves.items():
-                leaf.copy_(torch.lerp(before[name], leaf, per_row(self.factor, leaf).to(leaf)))
+                leaf.copy_(torch.lerp(before[name], leaf, per_image(self.factor, leaf).to(leaf)))
 
     def _gradient(self, name: str) -> Tensor:
         gradient = self.leaves[name].grad
@@ -91,7 +91,7 @@ class Adam:
             self.factor = torch.ones(len(broken), device=broken.device)
         self.factor = torch.where(broken, self.factor * RECOVERY_FACTOR, self.factor)
         for name, leaf in self.leaves.items():
-            mask = per_row(broken, leaf)
+            mask = per_image(broken, leaf)
             leaf.copy_(torch.where(mask, best[name], leaf))
             self.mean[name].masked_fill_(mask, 0)
             self.square[name].masked_fill_(mask, 0)

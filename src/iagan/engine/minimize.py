@@ -17,7 +17,7 @@ from torch import Tensor
 
 from iagan.engine.adam import Adam
 from iagan.engine.lbfgs import Lbfgs
-from iagan.engine.rows import per_row
+from iagan.operators.linalg import per_image
 from iagan.types import Image, PerImage
 
 Leaves: TypeAlias = Mapping[str, Tensor]
@@ -168,9 +168,11 @@ class Best:
         running = self.objective > self._goal
         improved = running & (values < self.objective)
         first = self.image.numel() == 0
-        self.image = images if first else torch.where(per_row(improved, images), images, self.image)
+        self.image = (
+            images if first else torch.where(per_image(improved, images), images, self.image)
+        )
         for name, kept in self.variables.items():
-            torch.where(per_row(improved, kept), leaves[name], kept, out=kept)
+            torch.where(per_image(improved, kept), leaves[name], kept, out=kept)
         self._trace.append(torch.where(running, values, self.objective))
         self.objective = torch.where(improved, values, self.objective)
         self.current, self.broken = values, ~torch.isfinite(values)

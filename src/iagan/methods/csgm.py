@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from iagan.engine.minimize import Leaves, MinimizeOptions, MinimizeResult
-from iagan.engine.rows import per_row
 from iagan.methods.base import (
     Method,
     check_choice,
@@ -22,6 +21,7 @@ from iagan.methods.estimate import Estimate
 from iagan.methods.networks import synthesis
 from iagan.methods.phase import Batch
 from iagan.methods.task import Task
+from iagan.operators.linalg import per_image
 from iagan.types import Image, Latent, PerImage
 
 Fidelity = Literal["least-squares", "back-projection"]
@@ -189,4 +189,4 @@ def encoded_latents(method: CSGM, task: Task) -> Latent:
     mean = prior.latent.mean.to(z).expand_as(z)
     every = torch.arange(task.count, device=z.device)
     fit, mean_fit = (task.misfit(prior(start), every, method.fidelity) for start in (z, mean))
-    return torch.where(per_row(fit < mean_fit, z), z, mean)
+    return torch.where(per_image(fit < mean_fit, z), z, mean)

@@ -14,7 +14,7 @@ from iagan.methods.estimate import Estimate
 from iagan.methods.task import Task
 from iagan.observation import Observation
 from iagan.operators import LinearOperator
-from iagan.operators.linalg import widen
+from iagan.operators.linalg import to_double
 from iagan.types import Image
 
 
@@ -43,7 +43,7 @@ class PseudoInverse(Method):
     def run(self, task: Task) -> Estimate:
         """At least in single precision."""
         observation = task.observation
-        image = observation.operator.pinv(widen(observation.y))
+        image = observation.operator.pinv(to_double(observation.y))
         return Estimate.direct(image.to(torch.promote_types(task.dtype, torch.float32)))
 
 
@@ -103,7 +103,7 @@ def back_project(image: Image, observation: Observation) -> Image:
 
     **Shapes:** `image` and the result are `(batch, channels, h, w)`.
     """
-    operator, y, x = observation.operator, widen(observation.y), widen(image)
+    operator, y, x = observation.operator, to_double(observation.y), to_double(image)
     for _ in range(2):
         x = x + operator.pinv(y - operator(x))
     return x.to(image.dtype)

@@ -12,7 +12,7 @@ from iagan.images import encode_png
 from iagan.methods.base import Method
 from iagan.observation import Observation
 from iagan.operators.base import squared_norms
-from iagan.operators.linalg import widen
+from iagan.operators.linalg import to_double
 from iagan.types import Image, Latent, Measurement, PerImage
 
 
@@ -71,7 +71,7 @@ def _span(values: Tensor) -> str:
 
 def residual_norms(image: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
     r"""$\|A x - y\|$ and the same over $\|y\|$, per image, in double precision where there is."""
-    x, y = widen(image), widen(observation.y)
+    x, y = to_double(image), to_double(observation.y)
     residual = norms(observation.operator(x) - y)
     return residual, residual / norms(y).clamp_min(torch.finfo(residual.dtype).tiny)
 

@@ -1,4 +1,4 @@
-"""What the camera does: the operators A of y = A x + e."""
+"""Measurement operators: the A of y = A x + e."""
 
 from iagan.operators.base import LinearOperator
 from iagan.operators.blur import FFTBlur, SeparableBlur, UniformBlur

@@ -1,4 +1,4 @@
-"""What `@`, `+` and `*` make of operators; `LinearOperator` calls these."""
+"""The algebra of operators: the functions behind `@`, `+` and `*` of `LinearOperator`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iagan.operators.scaled import Scaled
 def compose(outer: Any, inner: Any) -> LinearOperator:
     """`outer @ inner`, for operators or deepinv physics.
 
-    Factors are moved to the front and identities left out, so that closed forms stay: `(2 * A) @
+    Scalars move to the front and identities are dropped, which preserves closed forms: `(2 * A) @
     Identity(shape)` is `2 * A`.
     """
     for value in (outer, inner):
@@ -31,18 +31,17 @@ def compose(outer: Any, inner: Any) -> LinearOperator:
     left = as_operator(outer, right.measurement_shape)
     (factor, left), (other, right) = _factor_of(left), _factor_of(right)
     parts = _parts_of(left, Compose) + _parts_of(right, Compose)
-    Compose(parts)  # which checks the shapes, those of identities too
+    Compose(parts)  # checks the shapes, identities included
     kept = tuple(part for part in parts if not isinstance(part, Identity)) or parts[:1]
-    whole = Compose(kept) if len(kept) > 1 else kept[0]
-    return whole if factor * other == 1 else scale(whole, factor * other)
+    product = Compose(kept) if len(kept) > 1 else kept[0]
+    return scale(product, factor * other)
 
 
 def add(left: Any, right: Any, sign: int = 1) -> LinearOperator:
-    """`left + sign · right`, of which one is an operator and the other may be a deepinv physics."""
+    """`left + sign · right`; one of them may be a deepinv physics."""
     shape = next(one for one in (left, right) if isinstance(one, LinearOperator)).image_shape
     first, second = as_operator(left, shape), as_operator(right, shape)
-    second = second if sign == 1 else scale(second, sign)
-    return Sum(_parts_of(first, Sum) + _parts_of(second, Sum))
+    return Sum(_parts_of(first, Sum) + _parts_of(scale(second, sign), Sum))
 
 
 def scale(operator: LinearOperator, factor: float) -> LinearOperator:

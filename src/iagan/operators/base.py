@@ -16,7 +16,12 @@ from torch import Tensor
 from iagan.errors import ShapeError
 from iagan.operators.checks import as_tensor, image_shape_for
 from iagan.operators.encoding import encode
-from iagan.operators.linalg import largest_singular_value, pseudoinverse, widen
+from iagan.operators.linalg import (
+    largest_singular_value,
+    pseudoinverse,
+    to_double,
+    widest_real_dtype,
+)
 from iagan.types import Image, ImageLike, Measurement, MeasurementLike, PerImage
 
 Self = TypeVar("Self", bound="LinearOperator")
@@ -36,11 +41,11 @@ class LinearOperator(abc.ABC):
     stand for B.
 
     A subclass implements `_forward`, `_adjoint` and `measurement_shape`; the public methods check
-    shapes, and take NumPy arrays, first. Its own options are fields of a frozen dataclass. Where it
-    knows a closed form it overrides `_pinv`, `solve_gram` and `singular_values`; all have defaults
-    by iteration. Device and dtype follow the input: what an operator derives from its fields
-    (matrices, SVDs) it caches on the CPU in float64, and per device and dtype as it is used. Caches
-    are no part of the value: a pickle holds the fields alone.
+    shapes and convert NumPy arrays first. Its options are fields of a frozen dataclass. Where it
+    has a closed form it overrides `_pinv`, `solve_gram` and `singular_values`, which iterate by
+    default. Device and dtype follow the input: tensors derived from the fields (matrices, SVDs) are
+    cached on the CPU in float64, and once for each device and dtype in use. Caches are not part of
+    the value: only the fields are pickled.
 
     **Arguments:**
     - `image_shape`: `(channels, height, width)` of the images that it measures.
@@ -49,13 +54,13 @@ class LinearOperator(abc.ABC):
     image_shape: tuple[int, int, int]
 
     name: ClassVar[str] = ""
-    """The word in specs and on the command line; a concrete class sets it."""
+    """Name in specs and on the command line; set by a concrete class."""
 
     def __post_init__(self) -> None:
         shape = image_shape_for(type(self).__name__, self.image_shape)
         object.__setattr__(self, "image_shape", shape)
 
-    # -- what a subclass gives ----------------------------------------------------------------
+    # -- implemented by a subclass ------------------------------------------------------------
 
     @property
     @abc.abstractmethod
@@ -71,8 +76,8 @@ class LinearOperator(abc.ABC):
         """Aᵀ y of checked measurements, `(batch, *measurement_shape)`; always real."""
 
     def _pinv(self, y: Tensor) -> Tensor:
-        """A† y by `least_squares` in double precision, to `_tolerance` and within 1000 steps."""
-        x = pseudoinverse(self._forward, self._adjoint, widen(y), self._tolerance)
+        """A† y by `least_squares` in double precision, to `_tolerance`, in at most 1000 steps."""
+        x = pseudoinverse(self._forward, self._adjoint, to_double(y), self._tolerance)
         return x.to(y.real.dtype)
 
     def solve_gram(self, y: Measurement) -> Measurement:
@@ -80,19 +85,19 @@ class LinearOperator(abc.ABC):
 
         Conjugate gradients on $A A^\top$ itself would diverge for a y outside the range of A.
         """
-        x = self._pinv(widen(y))
+        x = self._pinv(to_double(y))
         return pseudoinverse(self._adjoint, self._forward, x, self._tolerance).to(y.dtype)
 
     def singular_values(self) -> Tensor | None:
-        """All singular values, largest first, float64; None where they are not cheap to know."""
+        """All singular values, largest first, float64; None where they are expensive to compute."""
         return None
 
     @property
     def complex_valued(self) -> bool:
-        """Whether y is complex. Its real and imaginary parts then count as two measurements."""
+        """Whether y is complex; its real and imaginary parts then count as two measurements."""
         return False
 
-    # -- what every caller uses ---------------------------------------------------------------
+    # -- public interface ---------------------------------------------------------------------
 
     @property
     def n(self) -> int:
@@ -123,45 +128,45 @@ class LinearOperator(abc.ABC):
         Singular values at or below `RCOND` of the largest count as zero. An operator without a
         closed form (most compositions, sums and stacks) iterates in double precision, until
         ‖Aᵀ(y − A x)‖ ≤ 1e-12 ‖Aᵀ y‖ and for at most 1000 steps: where A is so ill-conditioned that
-        these do not suffice, the smallest singular values are in effect left out.
+        these do not suffice, the smallest singular values are effectively truncated.
         """
         return self._pinv(self._check_measurement(y))
 
     def misfit(self, x: ImageLike, y: MeasurementLike) -> PerImage:
         r"""$\|A x - y\|^2$ of every image, summed over its measurements: `(batch,)` (eq. 2).
 
-        Its first derivative by x is $2 A^\top (A x - y)$; an operator need not know more of it, nor
-        the transforms of `torch.func` (`Gaussian` on a CPU does not).
+        Its gradient with respect to x is $2 A^\top (A x - y)$. Neither higher derivatives nor the
+        transforms of `torch.func` are guaranteed (`Gaussian` on a CPU has neither).
 
         **Raises:** `ShapeError` also when there are not as many images as measurements.
         """
         x, y = self._check_image(x), self._check_measurement(y)
         if len(x) != len(y):
             raise ShapeError(
-                f"{type(self).__name__}.misfit expects a measurement of every image; got {len(x)} "
+                f"{type(self).__name__}.misfit expects one measurement per image; got {len(x)} "
                 f"images and {len(y)} measurements."
             )
         return self._misfit(x, y)
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
-        """A subclass overrides it where A x − y and its adjoint take less time together."""
+        """Overridden where A x − y and its adjoint can be computed faster together."""
         return squared_norms(self._forward(x) - y)
 
     def naive(self, y: MeasurementLike) -> Image:
-        """The paper's baseline for this task; A† y unless the field has a simpler habit."""
+        """The paper's naive baseline for this task; A† y unless a simpler one is customary."""
         return self.pinv(y)
 
     def norm(self) -> float:
-        """The largest singular value; where they are not known, an estimate that is not below it.
+        """The largest singular value, or where it is unknown an upper estimate.
 
-        The estimate is that of 100 power iterations, which come from below, and 1 % more.
+        The estimate is that of 100 power iterations, a lower bound, plus 1 %.
         """
         values = self.singular_values()
         if values is not None:
             return float(values[0])
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(1, *self.image_shape, generator=rng, device="cpu").to(self._device)
-        return 1.01 * largest_singular_value(self._forward, self._adjoint, widen(x))
+        return 1.01 * largest_singular_value(self._forward, self._adjoint, to_double(x))
 
     def spec(self) -> dict[str, Any]:
         """A JSON object from which `iagan.operators.from_spec` makes the same operator again."""
@@ -170,16 +175,16 @@ class LinearOperator(abc.ABC):
         return {"operator": self.name, **fields}
 
     def to(self: Self, device: torch.device | str) -> Self:
-        """The operator for use on `device`: itself, since what it derives follows the input."""
+        """The operator for use on `device`: itself, since derived tensors follow the input."""
         torch.device(device)
         return self
 
     # -- algebra ------------------------------------------------------------------------------
 
-    __array_ufunc__: ClassVar[None] = None  # so that NumPy leaves 2.0 * A to __rmul__
+    __array_ufunc__: ClassVar[None] = None  # makes NumPy scalars defer to __rmul__
 
     def __matmul__(self, other: Any) -> LinearOperator:
-        """A @ B, first B: an operator, or a deepinv physics that knows its `img_size`."""
+        """A @ B, B applied first: an operator, or a deepinv physics with an `img_size`."""
         return _algebra().compose(self, other)
 
     def __rmatmul__(self, other: Any) -> LinearOperator:
@@ -215,14 +220,18 @@ class LinearOperator(abc.ABC):
     # -- caches -------------------------------------------------------------------------------
 
     def _cast(self, name: str, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-        """The derived tensor `name` on a device and in a dtype, kept for the next call."""
+        """The derived tensor `name` on a device and in a dtype, cached."""
         key = (name, device, dtype)
         casts = self.__dict__.setdefault("_casts", {})
         if key not in casts:
-            # A tensor born in inference mode could never be used for training afterwards.
+            # A tensor created in inference mode could not be used in autograd later.
             with torch.inference_mode(False), torch.no_grad():
                 casts[key] = getattr(self, name).to(dtype=dtype).to(device=device)
         return casts[key]
+
+    def _double(self, name: str, y: Tensor) -> Tensor:
+        """The derived tensor `name` in the widest real dtype of y's device."""
+        return self._cast(name, y.device, widest_real_dtype(y.device))
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dc.fields(self)}
@@ -231,12 +240,12 @@ class LinearOperator(abc.ABC):
 
     @property
     def _tolerance(self) -> float:
-        """Of the iterations in `_pinv` and `solve_gram`."""
+        """Relative tolerance of the iterations in `_pinv` and `solve_gram`."""
         return 1e-12
 
     @property
     def _device(self) -> torch.device:
-        """Where `norm` and checks begin: the device that an operator's own tensors are bound to."""
+        """Device of the operator's own tensors, where `norm` and the checks compute."""
         return torch.device("cpu")
 
     def _check_image(self, x: ImageLike) -> Tensor:
@@ -266,7 +275,7 @@ class LinearOperator(abc.ABC):
 
 
 def _algebra() -> ModuleType:
-    """The module of compositions, which are operators themselves and so import this one."""
+    """Imported on use: compositions are operators themselves and import this module."""
     from iagan.operators import algebra
 
     return algebra

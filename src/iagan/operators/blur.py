@@ -1,4 +1,4 @@
-"""Blurs: uniform, any separable kernel, and any kernel at all by the FFT."""
+"""Blurs: uniform, by a separable kernel, and by any kernel through the FFT."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.operators.base import LinearOperator
-from iagan.operators.checks import as_tensor, taps_for, whole
-from iagan.operators.linalg import truncated_inverse, wide
+from iagan.operators.checks import as_int, as_tensor, taps_for
+from iagan.operators.linalg import to_double, truncated_inverse
 from iagan.operators.separable import Separable, filter_matrix, mirrored
 from iagan.types import Image, Measurement, MeasurementLike
 
@@ -63,11 +63,11 @@ class SeparableBlur(_Blur):
         _check_border("SeparableBlur", self.border)
 
     @cached_property
-    def rows(self) -> Tensor:
+    def filter_h(self) -> Tensor:
         return blur_matrix(self.vertical, self.image_shape[1], self.border)
 
     @cached_property
-    def columns(self) -> Tensor:
+    def filter_w(self) -> Tensor:
         return blur_matrix(self.horizontal, self.image_shape[2], self.border)
 
 
@@ -91,7 +91,7 @@ class UniformBlur(_Blur):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size = whole("UniformBlur", "size", self.size, 1)
+        size = as_int("UniformBlur", "size", self.size, 1)
         object.__setattr__(self, "size", size)
         _check_border("UniformBlur", self.border)
         if size % 2 == 0 or size > min(self.image_shape[1:]):
@@ -101,11 +101,11 @@ class UniformBlur(_Blur):
             )
 
     @cached_property
-    def rows(self) -> Tensor:
+    def filter_h(self) -> Tensor:
         return blur_matrix((1 / self.size,) * self.size, self.image_shape[1], self.border)
 
     @cached_property
-    def columns(self) -> Tensor:
+    def filter_w(self) -> Tensor:
         return blur_matrix((1 / self.size,) * self.size, self.image_shape[2], self.border)
 
 
@@ -155,10 +155,10 @@ class FFTBlur(LinearOperator):
         return self._filter(y, "_conjugate")
 
     def _pinv(self, y: Tensor) -> Tensor:
-        return self._filter(y.to(wide(y.device)), "_inverse").to(y.dtype)
+        return self._filter(to_double(y), "_inverse").to(y.dtype)
 
     def solve_gram(self, y: Measurement) -> Measurement:
-        return self._filter(y.to(wide(y.device)), "_gram_inverse").to(y.dtype)
+        return self._filter(to_double(y), "_gram_inverse").to(y.dtype)
 
     def naive(self, y: MeasurementLike) -> Image:
         """The blurred image itself."""

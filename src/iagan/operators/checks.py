@@ -1,4 +1,4 @@
-"""What the operators ask of their options; each refusal is one line."""
+"""Validation of the operators' options; every error is one line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from iagan.errors import SettingError, ShapeError
 
 
-def whole(who: str, name: str, value: Any, low: int, high: int | None = None) -> int:
-    """`value` as an integer in [low, high]; floats and booleans are no integers here."""
+def as_int(who: str, name: str, value: Any, low: int, high: int | None = None) -> int:
+    """`value` as an integer in [low, high]; floats and booleans are rejected."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -27,7 +27,7 @@ def whole(who: str, name: str, value: Any, low: int, high: int | None = None) ->
 
 
 def as_tensor(who: str, value: Any) -> Tensor:
-    """A tensor as it is; a NumPy array as a tensor of its own, of the same dtype, on the CPU."""
+    """A tensor as it is; a NumPy array copied to a CPU tensor of the same dtype."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
@@ -47,12 +47,12 @@ def image_shape_for(who: str, shape: Any) -> tuple[int, int, int]:
             f"{who} expects image_shape as three positive integers (channels, height, width); "
             f"got {shape!r}."
         )
-    channels, height, width = (whole(who, "each side of image_shape", side, 1) for side in shape)
+    channels, height, width = (as_int(who, "each side of image_shape", side, 1) for side in shape)
     return (channels, height, width)
 
 
 def count_at(who: str, ratio: float, total: int, what: str) -> int:
-    """round(ratio · total), for a ratio in (0, 1] that keeps at least one."""
+    """round(ratio · total), for a ratio in (0, 1] that keeps at least one item."""
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
         raise SettingError(f"{who} expects a ratio in (0, 1]; got {ratio!r}.")
     count = round(ratio * total)
@@ -65,17 +65,17 @@ def count_at(who: str, ratio: float, total: int, what: str) -> int:
 
 
 def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
-    """A boolean copy on the CPU of a mask `(height, width)`, array or tensor, that keeps some."""
+    """A boolean CPU copy of a mask `(height, width)`, array or tensor, that is not empty."""
     mask = as_tensor(who, mask) if isinstance(mask, np.ndarray) else mask
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise SettingError(
-            f"{who} expects its mask as a torch.bool tensor; got {got}. Compare it: mask > 0."
+            f"{who} expects its mask as a torch.bool tensor; got {got}. Threshold it: mask > 0."
         )
     if mask.shape != image_shape[1:]:
         raise ShapeError(
             f"{who} expects a mask of the image's (height, width) = {image_shape[1:]}; "
-            f"got {tuple(mask.shape)}. Make the mask for this size."
+            f"got {tuple(mask.shape)}. Make a mask of this size."
         )
     if not bool(mask.any()):
         raise SettingError(f"{who} expects a mask that keeps something; got one that is all False.")
@@ -83,7 +83,7 @@ def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
-    """A one-dimensional kernel as finite floats, not longer than the image's `side`, not zero."""
+    """A kernel of one axis as finite floats, not all zero, no longer than the image's `side`."""
     values = taps.tolist() if hasattr(taps, "tolist") else taps
     if not isinstance(values, Iterable) or isinstance(values, str):
         raise SettingError(f"{who} expects {name} as a list of numbers; got {type(taps).__name__}.")

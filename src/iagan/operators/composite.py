@@ -1,4 +1,4 @@
-"""Several operators as one: after one another, added, or side by side."""
+"""Operators of operators: compositions, sums and stacks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Kind = TypeVar("Kind", bound="OfParts")
 
 @dc.dataclass(frozen=True, eq=False)
 class OfParts(LinearOperator):
-    """An operator whose whole configuration are other operators: the last one sees the image, and
-    what the first one gives is y, unless a subclass says otherwise.
+    """An operator made of other operators; by default the last one measures the image and the first
+    one returns y.
     """
 
     image_shape: tuple[int, int, int] = dc.field(init=False)
@@ -57,7 +57,7 @@ class OfParts(LinearOperator):
         return next((device for device in devices if device.type != "cpu"), devices[-1])
 
     def _as_operators(self, parts: Sequence[Any]) -> tuple[LinearOperator, ...]:
-        """The parts, a deepinv physics among them on the images of the first operator."""
+        """The parts; a deepinv physics takes images of the first operator's shape."""
         shape = next((part.image_shape for part in parts if isinstance(part, LinearOperator)), None)
         return tuple(as_operator(part, shape) for part in parts)
 
@@ -72,13 +72,13 @@ class OfParts(LinearOperator):
 
 @dc.dataclass(frozen=True, eq=False)
 class Compose(OfParts):
-    r"""$A_1 A_2 \cdots A_k$: one after another, the last of `parts` first. `A @ B` makes it.
+    r"""The composition $A_1 A_2 \cdots A_k$; the last of `parts` is applied first. Made by `A @ B`.
 
-    A blur and then a downsampling, `BicubicDownsample(shape, 4) @ UniformBlur(shape)`, is a camera.
+    A camera blurs, then downsamples: `BicubicDownsample(shape, 4) @ UniformBlur(shape)`.
     A† is computed by iteration (see `pinv`).
 
     **Arguments:**
-    - `parts`: operators; what one measures, real, is the image of the one to its left.
+    - `parts`: operators; the (real) measurement of each is the image of the one to its left.
 
     **Shapes:** `x` is that of the last part, `y` that of the first.
     **Raises:** `ShapeError` when a measurement is not shaped as the next image.
@@ -98,7 +98,7 @@ class Compose(OfParts):
                 )
 
     def _as_operators(self, parts: Sequence[Any]) -> tuple[LinearOperator, ...]:
-        """The parts, a deepinv physics among them on what the part to its right measures."""
+        """The parts; a deepinv physics takes images of the shape that the next part measures."""
         operators = [as_operator(parts[-1])]
         for part in reversed(parts[:-1]):
             operators.insert(0, as_operator(part, operators[0].measurement_shape))
@@ -115,7 +115,7 @@ class Compose(OfParts):
         return y
 
     def naive(self, y: MeasurementLike) -> Image:
-        """The parts' own baselines one after another: that of the first part first."""
+        """The parts' naive baselines one after another, from the first part to the last."""
         x = self._check_measurement(y)
         for part in self.parts:
             x = part.naive(x)
@@ -124,7 +124,7 @@ class Compose(OfParts):
 
 @dc.dataclass(frozen=True, eq=False)
 class Sum(OfParts):
-    r"""$A_1 + A_2 + \cdots$, of operators with the same shapes. `A + B` and `A - B` make it.
+    r"""$A_1 + A_2 + \cdots$, of operators with the same shapes. Made by `A + B` and `A - B`.
 
     A† is computed by iteration (see `pinv`).
 
@@ -164,11 +164,10 @@ class Sum(OfParts):
 
 @dc.dataclass(frozen=True, eq=False)
 class Stack(OfParts):
-    r"""Several measurements of one image: two exposures, or a blur and a mask.
+    r"""Several measurements of one image, such as two exposures.
 
-    y holds the real numbers of each part's measurement, flattened, one part after another; a
-    complex number is its real and its imaginary part. `join` and `split` convert. A† is computed by
-    iteration (see `pinv`).
+    y concatenates the parts' measurements, flattened; a complex number becomes its real and its
+    imaginary part. `join` and `split` convert. A† is computed by iteration (see `pinv`).
 
     **Arguments:**
     - `parts`: operators on images of one shape; real and complex ones may be mixed.
@@ -192,13 +191,13 @@ class Stack(OfParts):
         return False
 
     def join(self, measurements: Sequence[Tensor | np.ndarray]) -> Tensor:
-        """y of the parts' measurements, `(batch, *part.measurement_shape)` each: `(batch, m)`.
+        """Concatenate the parts' measurements, `(batch, *part.measurement_shape)`, to y.
 
         **Raises:** `ShapeError`, also when their number or their batches differ.
         """
         if len(measurements) != len(self.parts):
             raise ShapeError(
-                f"Stack.join expects {len(self.parts)} measurements, one of each part; got "
+                f"Stack.join expects {len(self.parts)} measurements, one per part; got "
                 f"{len(measurements)}."
             )
         checked = [
@@ -210,7 +209,7 @@ class Stack(OfParts):
         return torch.cat([_reals(y) for y in checked], dim=1)
 
     def split(self, y: MeasurementLike) -> list[Tensor]:
-        """Invert `join`: the measurement of each part."""
+        """The measurement of each part; the inverse of `join`."""
         return self._split(self._check_measurement(y))
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -231,7 +230,7 @@ def _reals(y: Tensor) -> Tensor:
 
 
 def _shaped(part: LinearOperator, y: Tensor) -> Tensor:
-    """The `(batch, m)` real numbers of a part's measurement, in its shape and kind."""
+    """The `(batch, m)` real numbers of a part's measurement, reshaped to the measurement."""
     if not part.complex_valued:
         return y.unflatten(1, part.measurement_shape)
     pairs = y.unflatten(1, (*part.measurement_shape, 2))

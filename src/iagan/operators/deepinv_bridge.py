@@ -1,4 +1,4 @@
-"""Operators of deepinv as ours, and ours as deepinv's. deepinv is imported on use only."""
+"""Conversion from and to deepinv physics; deepinv is imported on use."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from iagan.operators.linalg import like
 
 
 def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> LinearOperator:
-    """A deepinv `LinearPhysics` as an operator on images of `image_shape`; its noise is left out.
+    """A deepinv `LinearPhysics` as an operator on images of `image_shape`, without its noise.
 
-    The physics is copied. It computes in its own precision (double where one of its buffers
-    is) and on its own device (`operator.to(device)` moves a copy of it).
+    The physics is copied. It computes in its own precision (double where one of its buffers is) and
+    on its own device (`operator.to(device)` moves a copy).
 
     **Raises:** `MissingDependencyError` without deepinv; `SettingError` when `physics` is not
-    linear, does not measure such images, or gives more than one tensor.
+    linear, rejects such images, or returns more than one tensor.
     """
     deepinv = _deepinv()
     if not isinstance(physics, deepinv.physics.LinearPhysics):
@@ -34,15 +34,15 @@ def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> Linea
 
 
 def as_operator(value: Any, image_shape: tuple[int, ...] | None = None) -> LinearOperator:
-    """An operator as it is, a deepinv `LinearPhysics` as one on images of `image_shape`.
+    """`value` as an operator: itself, or a deepinv `LinearPhysics` on images of `image_shape`.
 
-    Everything that takes an operator takes a physics by way of this function. deepinv is imported
-    only where `value` is an object of a class of deepinv's.
+    Every function that accepts an operator accepts a physics through this one. deepinv is imported
+    only for an instance of one of its classes.
 
     **Arguments:**
-    - `image_shape`: `(channels, height, width)`; the physics' own `img_size` where it is left out.
+    - `image_shape`: `(channels, height, width)`; by default the physics' own `img_size`.
 
-    **Raises:** `SettingError` for anything else, or a physics whose image shape is not known.
+    **Raises:** `SettingError` for anything else, or a physics whose image shape is unknown.
     """
     if isinstance(value, LinearOperator):
         return value
@@ -54,8 +54,8 @@ def as_operator(value: Any, image_shape: tuple[int, ...] | None = None) -> Linea
     shape = image_shape or getattr(value, "img_size", None)
     if shape is None:
         raise SettingError(
-            f"iagan expects a deepinv physics to know its img_size; {type(value).__name__} does "
-            "not. Say it: iagan.operators.from_physics(physics, image_shape)."
+            f"iagan expects a deepinv physics with an img_size; {type(value).__name__} has none. "
+            "Pass it: iagan.operators.from_physics(physics, image_shape)."
         )
     return from_physics(value, image_shape_for(type(value).__name__, tuple(shape)))
 
@@ -80,7 +80,7 @@ def to_physics(operator: LinearOperator) -> nn.Module:
 
 @dc.dataclass(frozen=True, eq=False)
 class PhysicsOperator(LinearOperator):
-    r"""A deepinv `LinearPhysics`; `from_physics` makes it.
+    r"""A deepinv `LinearPhysics` as an operator; made by `from_physics`.
 
     A† is computed by iteration (see `pinv`). A physics in single precision limits it to about 1e-5
     where A is well conditioned, and to less where it is not.
@@ -104,7 +104,7 @@ class PhysicsOperator(LinearOperator):
 
     def spec(self) -> dict[str, Any]:
         raise SettingError(
-            "An operator from deepinv cannot be written as JSON; make it again by from_physics."
+            "An operator from deepinv has no JSON spec; make it again with from_physics."
         )
 
     def to(self, device: torch.device | str) -> PhysicsOperator:
@@ -133,7 +133,7 @@ class PhysicsOperator(LinearOperator):
 
     @cached_property
     def _black(self) -> Tensor:
-        """The measurement of a black image: what shape, kind and device y has."""
+        """The measurement of a black image, for the shape, dtype and device of y."""
         device = next((tensor.device for tensor in self.physics.buffers()), torch.device("cpu"))
         x = torch.zeros(1, *self.image_shape, dtype=self._dtype, device=device)
         try:
@@ -145,7 +145,7 @@ class PhysicsOperator(LinearOperator):
             ) from error
         if not isinstance(y, Tensor) or y.ndim < 2 or y.shape[0] != 1:
             raise SettingError(
-                "from_physics expects a physics that gives one tensor (batch, ...); got "
+                "from_physics expects a physics that returns one tensor (batch, ...); got "
                 f"{tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__}."
             )
         return y

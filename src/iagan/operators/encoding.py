@@ -1,4 +1,4 @@
-"""An operator's fields as JSON and back. What is decoded may come from a stranger's file."""
+"""Conversion of an operator's fields to JSON and back; decoded files are not trusted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from torch import Tensor
 from iagan.errors import SettingError
 
 MAX_SIDE = 8192
-"""Longest side of a tensor or image that a spec may ask for."""
+"""Longest side of a tensor or image allowed in a spec, in pixels."""
 
 
 def encode(value: Any) -> Any:
-    """Numbers and words as they are, tuples as lists, operators as their specs, tensors as base64.
+    """Numbers and strings as they are, tuples as lists, operators as their specs, tensors as
+    base64.
 
-    A tensor stands beside its shape: a boolean one as packed bits (big-endian in a byte), a real
-    one as little-endian float64.
+    A tensor becomes its shape and its data: packed bits (big-endian in a byte) if boolean,
+    little-endian float64 if real.
     """
     if isinstance(value, tuple):
         return [encode(item) for item in value]
@@ -35,9 +36,9 @@ def encode(value: Any) -> Any:
 
 
 def decode(value: Any, operator_of: Callable[[dict[str, Any]], Any]) -> Any:
-    """Invert `encode`, with `operator_of` for the specs of operators.
+    """The inverse of `encode`; `operator_of` converts the specs of operators.
 
-    **Raises:** `SettingError` when a tensor's shape, kind or length of data is not right.
+    **Raises:** `SettingError` when a tensor's shape, dtype or amount of data is wrong.
     """
     if isinstance(value, list):
         return tuple(decode(item, operator_of) for item in value)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.operators.base import LinearOperator
-from iagan.operators.checks import count_at, image_shape_for, mask_for, whole
+from iagan.operators.checks import as_int, count_at, image_shape_for, mask_for
 from iagan.types import Image, Measurement, MeasurementLike
 
 Sampling = Literal["compact", "scattered"]
-"""How a random mask's coefficients lie about DC."""
+"""Distribution of a random mask's coefficients around DC."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class SubsampledFourier(LinearOperator):
       A^\dagger y = \operatorname{Re}(F^* M^\top W y)$$
 
     Images are real, so $\hat x_{-k} = \overline{\hat x_k}$ and A is linear over the reals only. A
-    frequency measured without its mirror −k tells both, but the adjoint puts it at half strength:
-    there W is 2. It is 1 where both are measured (A† averages them) and where k is its own mirror
+    frequency measured without its mirror −k determines both, but the adjoint halves it: there W
+    is 2. It is 1 where both are measured (A† averages them) and where k is its own mirror
     (the imaginary part of A x is 0 there, and A† ignores that of y). The singular values are
     $1/\sqrt2$, 1 and 1 respectively; so A† is not Aᵀ unless the mask is symmetric.
 
@@ -37,8 +37,8 @@ class SubsampledFourier(LinearOperator):
       no fftshift.
 
     **Shapes:** `y` is `(batch, channels, kept)`, complex, row by row; m counts two reals for each.
-    **Raises:** `ShapeError` for a mask of another size; `SettingError` for one that keeps nothing
-    or whose DC seems to be at the centre.
+    **Raises:** `ShapeError` for a mask of another size; `SettingError` for an empty one or one
+    whose DC seems to be at the centre.
     **Reference:** arXiv 1906.05284, Table 1 and Figure 4.
     """
 
@@ -53,8 +53,8 @@ class SubsampledFourier(LinearOperator):
         height, width = mask.shape
         if not mask[0, 0] and mask[height // 2, width // 2]:
             raise SettingError(
-                "SubsampledFourier expects DC at mask[0, 0]; got one that keeps the centre and not "
-                "that corner. Apply torch.fft.ifftshift to it."
+                "SubsampledFourier expects DC at mask[0, 0]; got a mask that keeps the centre but "
+                "not that corner. Apply torch.fft.ifftshift to it."
             )
 
     @classmethod
@@ -65,19 +65,19 @@ class SubsampledFourier(LinearOperator):
         seed: int,
         sampling: Sampling = "compact",
     ) -> SubsampledFourier:
-        """Keep exactly round(ratio · h · w) coefficients, more of them near DC, DC among them.
+        """Keep exactly round(ratio · h · w) coefficients, densest near DC, which is included.
 
         **Arguments:**
-        - `seed`: the same one gives the same mask.
+        - `seed`: random seed of the mask.
         - `sampling`: `"compact"` keeps nearly every coefficient near DC (`compact_mask`);
-          `"scattered"` leaves gaps there too, as the paper's program does, which is much harder
+          `"scattered"` leaves gaps there too, as the paper's code does, which is much harder
           (`scattered_mask`).
 
         **Raises:** `SettingError`.
         """
         height, width = image_shape_for("SubsampledFourier", image_shape)[1:]
         count = count_at("SubsampledFourier", ratio, height * width, "coefficients")
-        seed = whole("SubsampledFourier", "seed", seed, 0, 2**63 - 1)
+        seed = as_int("SubsampledFourier", "seed", seed, 0, 2**63 - 1)
         if sampling not in get_args(Sampling):
             raise SettingError(
                 f"SubsampledFourier expects sampling {' or '.join(get_args(Sampling))}; got "
@@ -115,7 +115,7 @@ class SubsampledFourier(LinearOperator):
         return self.adjoint(y)
 
     def singular_values(self) -> Tensor:
-        """One for each of min(m, n): zeros stand for what is measured twice."""
+        """min(m, n) values: zeros for coefficients that are measured twice."""
         lonely = self.image_shape[0] * int(self._lonely.sum())
         paired = self.m // 2 - lonely
         values = torch.zeros(min(self.m, self.n), dtype=torch.float64, device="cpu")
@@ -132,7 +132,7 @@ class SubsampledFourier(LinearOperator):
 
     @cached_property
     def _lonely(self) -> Tensor:
-        """Frequencies that are measured and whose mirrors are not: `(height, width)`."""
+        """Mask of the frequencies measured without their mirrors, `(height, width)`."""
         return self.mask & ~mirror(self.mask)
 
     @cached_property
@@ -146,12 +146,12 @@ def mirror(spectrum: Tensor) -> Tensor:
 
 
 def compact_mask(height: int, width: int, count: int, seed: int) -> Tensor:
-    r"""A random mask of exactly `count` frequencies that thins out from DC as a Gaussian.
+    r"""A random mask of exactly `count` frequencies with a Gaussian density around DC.
 
     A frequency at distance r from DC is kept with probability near $\exp(-r^2 / 2\sigma^2)$, with σ
     such that these sum to `count`; DC always is. A frequency is kept with its mirror −k, as in the
-    paper's masks, so the ratio is that of the real unknowns that are measured (one frequency may
-    be without its mirror, where `count` does not come out even).
+    paper's masks, so the ratio is that of the real unknowns measured (one frequency may lack its
+    mirror, where `count` is not even).
 
     **Shapes:** boolean `(height, width)`, DC at `[0, 0]`.
     **Reference:** B. Rosén, "On sampling with probability proportional to size", 1997 (Pareto
@@ -175,13 +175,13 @@ def scattered_mask(height: int, width: int, count: int, seed: int) -> Tensor:
 
     Pairs of indices $\lfloor |g| s h \rfloor \bmod h/2$ and $\lfloor |g'| s w \rfloor \bmod w/2$,
     with g and g' standard normal, are drawn into one quadrant of the spectrum and mirrored into the
-    other three, until there are enough; DC always is among them. So does the paper's program. Its
-    spread s is chosen such that zero-filled photographs of 128×128 are as far from the truth as the
+    other three, until there are enough; DC always is among them; as in the paper's code. The
+    spread s is chosen such that zero-filled photographs of 128×128 are as inaccurate as the
     paper's: 0.21 at a ratio of 0.3, 0.36 at 0.5, on this line for other ratios. Masks of one ratio
     differ much (docs/results/table1.md).
 
     **Shapes:** boolean `(height, width)`, DC at `[0, 0]`.
-    **Raises:** `SettingError` where so many cannot be drawn: the highest frequencies never are.
+    **Raises:** `SettingError` where `count` is too large: the highest frequencies are never drawn.
     **Reference:** arXiv 1906.05284, Table 1.
     """
     half_height, half_width = -(-height // 2), -(-width // 2)

@@ -1,4 +1,4 @@
-"""Your own operator from a function or two."""
+"""Operators from user-defined functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from iagan.operators.laws import adjoint_gap, linearity_gap
 from iagan.operators.linalg import like, linear_map
 
 TOLERANCE = 1e-5
-"""Of the checks of linearity and of the adjoint; rounding in single precision is about 1e-7."""
+"""Largest relative gap in the checks of linearity and of the adjoint; single-precision rounding
+is about 1e-7."""
 
 Function = Callable[[Tensor], Any]
 
@@ -28,22 +29,24 @@ def from_functions(
     adjoint: Function | None = None,
     device: torch.device | str = "cpu",
 ) -> LinearOperator:
-    r"""An operator from your own function, $x \mapsto A x$, and its adjoint where you have it.
+    r"""An operator from a function of your own, $x \mapsto A x$, and optionally its adjoint.
 
     Both are checked once, here: `forward` for linearity, `adjoint` by
-    $\langle A x, y \rangle = \langle x, A^\top y \rangle$. Results may be NumPy arrays. Each is
-    called in single or double precision, as the input is, or in the one that `forward` computes in.
+    $\langle A x, y \rangle = \langle x, A^\top y \rangle$. Results may be NumPy arrays.
+    The functions are called in the precision of the input, single or double, if `forward` supports
+    it, else in the one that it supports.
     An operator from functions has no spec: to save observations with one, subclass
     `LinearOperator` and `register` the class.
 
     **Arguments:**
     - `image_shape`: `(channels, height, width)`.
-    - `forward`: a tensor `(batch, *image_shape)` → `(batch, ...)`, real or complex; every image
-      for itself.
-    - `adjoint`: `(batch, ...)` → `(batch, *image_shape)`; of a complex y its real part counts. Left
-      out, autograd derives it from `forward`, which then must be written in PyTorch. With it,
-      `forward` may leave PyTorch (`x.numpy()`): it is differentiated by `adjoint`.
-    - `device`: where the tensors that the functions hold are, if they hold any.
+    - `forward`: a tensor `(batch, *image_shape)` → `(batch, ...)`, real or complex;
+      image by image.
+    - `adjoint`: `(batch, ...)` → `(batch, *image_shape)`; only the real part of a complex
+      result is used. By default autograd derives it from `forward`, which must then be written in
+      PyTorch. With it, `forward` may leave PyTorch (`x.numpy()`): it is differentiated by
+      `adjoint`.
+    - `device`: device of the tensors that the functions hold, if any.
 
     **Raises:** `SettingError` when a function raises, or is not linear, or is not the adjoint.
     """
@@ -52,7 +55,7 @@ def from_functions(
 
 @dc.dataclass(frozen=True, eq=False)
 class FunctionOperator(LinearOperator):
-    """An operator that calls functions; `from_functions` makes it. It pickles where they do."""
+    """An operator that calls functions; made by `from_functions`. Picklable if they are."""
 
     forward_function: Function
     adjoint_function: Function | None = None
@@ -75,7 +78,7 @@ class FunctionOperator(LinearOperator):
 
     def spec(self) -> dict[str, Any]:
         raise SettingError(
-            "An operator from functions cannot be written as JSON; subclass LinearOperator and "
+            "An operator from functions has no JSON spec; subclass LinearOperator and "
             "register the class."
         )
 
@@ -100,11 +103,11 @@ class FunctionOperator(LinearOperator):
         return x.real if x.is_complex() else x
 
     def _derivative(self, y: Tensor) -> Tensor:
-        """Aᵀ y as the gradient of Re⟨y, A x⟩ with respect to x, whatever mode autograd is in."""
+        """Aᵀ y as the gradient of Re⟨y, A x⟩ with respect to x, also in `no_grad`."""
         with torch.inference_mode(False), torch.enable_grad():
             x = y.new_zeros(len(y), *self.image_shape, dtype=y.real.dtype).requires_grad_()
-            image = self._call_forward(x)
-            return torch.autograd.grad(image, x, y.detach().to(image.dtype))[0]
+            Ax = self._call_forward(x)
+            return torch.autograd.grad(Ax, x, y.detach().to(Ax.dtype))[0]
 
     @property
     def _tolerance(self) -> float:
@@ -124,7 +127,7 @@ class FunctionOperator(LinearOperator):
 
     @cached_property
     def _blacks(self) -> dict[torch.dtype, Tensor]:
-        """What a black image gives, in each precision that `forward` computes in."""
+        """The measurement of a black image, in each precision that `forward` supports."""
         blacks, reason = {}, ""
         for dtype in (torch.float32, torch.float64):
             x = torch.zeros(1, *self.image_shape, dtype=dtype, device=self.device)
@@ -135,7 +138,7 @@ class FunctionOperator(LinearOperator):
                 continue
             if y.ndim < 2 or len(y) != 1 or not (y.is_floating_point() or y.is_complex()):
                 raise SettingError(
-                    "from_functions expects forward to give floating-point or complex numbers "
+                    "from_functions expects forward to return floating-point or complex numbers "
                     f"(batch, ...) of images (batch, ...); got {y.dtype} {tuple(y.shape)} of one."
                 )
             if torch.finfo(y.dtype).eps <= torch.finfo(dtype).eps:
@@ -157,8 +160,8 @@ class FunctionOperator(LinearOperator):
             raise SettingError(f"forward of from_functions failed: {_first_line(error)}") from error
         if not gap <= TOLERANCE:
             raise SettingError(
-                "from_functions expects a linear forward, with every image measured for itself; "
-                f"A(2x - 3z) is off 2 A(x) - 3 A(z) by {gap:.1e} of its length."
+                "from_functions expects a linear forward that treats images independently; "
+                f"A(2x - 3z) differs from 2 A(x) - 3 A(z) by {gap:.1e} of its norm."
             )
 
     def _check_adjoint(self) -> None:

@@ -15,56 +15,58 @@ from torch.autograd.function import once_differentiable
 
 from iagan.errors import SettingError
 from iagan.operators.base import LinearOperator
-from iagan.operators.checks import count_at, image_shape_for, whole
-from iagan.operators.linalg import conjugate_gradient, wide
+from iagan.operators.checks import as_int, count_at, image_shape_for
+from iagan.operators.linalg import conjugate_gradient, to_double, widest_real_dtype
 from iagan.types import Measurement
 
 MAX_ENTRIES = 2**32
-"""Largest m·n: 16 GiB of float32. The paper's largest (Figure 2, m/n = 0.61) is 1.5e9."""
+"""Largest m·n allowed: 16 GiB of float32. The paper's largest (Figure 2, m/n = 0.61) is 1.5e9."""
 
 DOUBLE_ENTRIES = 2**26
-"""Up to this m·n a double-precision copy is kept for double-precision inputs (512 MiB)."""
+"""Largest m·n with a double-precision copy for double-precision inputs (512 MiB)."""
 
 CHOLESKY_SIZE = 4096
-"""Up to this m, A Aᵀ is factorised. Above, conjugate gradients take less time than forming it."""
+"""Largest m for which A Aᵀ is factorised; above, conjugate gradients are faster than forming it."""
 
 STEEP_RATIO, STEEP_SIZE = 0.8, 2**13 + 2**12
-"""Above this m/n conjugate gradients need hundreds of steps. Up to this m they then get a factor of
-A Aᵀ in single precision, no larger than A, which half a minute on two cores makes."""
+"""m/n above which conjugate gradients take hundreds of steps, and the largest m for which they are
+then preconditioned by a single-precision factor of A Aᵀ (no larger than A; half a minute to compute
+on two cores)."""
 
 RIDGE = 1e-5
-"""Added to the diagonal of A Aᵀ, of about 1, so that rounding leaves it positive."""
+"""Added to the diagonal of A Aᵀ, about 1, to keep it positive definite under rounding."""
 
 ENTRIES_AT_ONCE = 2**19
-"""Of A, for every thread: 2 MiB in single precision, which a CPU's cache holds."""
+"""Entries of A in a thread's block: 2 MiB in single precision, to fit a CPU's cache."""
 
 SVD_ENTRIES = 2**22
-"""Up to this m·n the singular values are computed."""
+"""Largest m·n for which the singular values are computed."""
 
 
 class _Misfit(torch.autograd.Function):
-    r"""$\|A x - y\|^2$ and its gradient, for which A is read once: by rows that stay in the cache.
+    r"""$\|A x - y\|^2$ and its gradient in one pass over A, by blocks of rows that stay in the
+    cache.
 
-    A is cut into as many parts as there are threads, and each thread has a part.
+    A is split into one part per thread.
 
     **Shapes:** `(batch, n)`, `(batch, m)` and `(m, n)` → `(batch,)`.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
-        found, gradient = x.new_zeros(len(x)), torch.zeros_like(x)
+        misfit, gradient = x.new_zeros(len(x)), torch.zeros_like(x)
         for part, of_y in _parts(matrix, y):
             each = x.expand(len(part), *x.shape)
             slopes = torch.zeros_like(each, memory_format=torch.contiguous_format)
             rows = max(1, ENTRIES_AT_ONCE // matrix.shape[1])
             for block, measured in zip(part.split(rows, 1), of_y.split(rows, 2), strict=True):
                 gap = torch.bmm(each, block.transpose(1, 2)) - measured
-                found += gap.square().sum((0, 2))
+                misfit += gap.square().sum((0, 2))
                 if ctx.needs_input_grad[0]:
                     slopes.baddbmm_(gap, block, alpha=2)
             gradient += slopes.sum(0)
         ctx.save_for_backward(gradient)
-        return found
+        return misfit
 
     @staticmethod
     @once_differentiable
@@ -74,7 +76,7 @@ class _Misfit(torch.autograd.Function):
 
 
 def _parts(matrix: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Equal parts of A and y for all threads, then what is left.
+    """Equal parts of A and y, one per thread, then the remaining rows.
 
     **Shapes:** `(m, n)` and `(batch, m)` → `(parts, rows, n)` and `(parts, batch, rows)`.
     """
@@ -97,30 +99,30 @@ class Gaussian(LinearOperator):
 
     A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`; otherwise by
     conjugate gradients to a relative residual of 1e-7 in single precision (about 40 steps at m/n =
-    0.61), preconditioned for m/n above `STEEP_RATIO` and m up to `STEEP_SIZE` (a larger matrix that
-    is nearly square needs more steps than are taken).
+    0.61), preconditioned for m/n above `STEEP_RATIO` and m up to `STEEP_SIZE` (larger matrices that
+    are nearly square do not converge).
 
     **Arguments:**
     - `m`: number of measurements, at most n.
-    - `seed`: of the rows.
+    - `seed`: seed of the rows.
 
     **Shapes:** `y` is `(batch, m)`.
     **Raises:** `SettingError` when m > n, or m·n is more than `MAX_ENTRIES`.
     **Reference:** arXiv 1906.05284, Figure 2.
     """
 
-    m: int = dc.field()  # no default, though the base has an attribute of this name
+    m: int = dc.field()  # without a default, although the base has an attribute `m`
     seed: int
 
     name: ClassVar[str] = "gaussian"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "m", whole("Gaussian", "m", self.m, 1))
-        object.__setattr__(self, "seed", whole("Gaussian", "seed", self.seed, 0, 2**63 - 1))
+        object.__setattr__(self, "m", as_int("Gaussian", "m", self.m, 1))
+        object.__setattr__(self, "seed", as_int("Gaussian", "seed", self.seed, 0, 2**63 - 1))
         if self.m > self.n:
             raise SettingError(
-                f"Gaussian expects m of at most n = {self.n}, an image's numbers; got {self.m}."
+                f"Gaussian expects m of at most n = {self.n}, the image's size; got {self.m}."
             )
         if self.m * self.n > MAX_ENTRIES:
             raise SettingError(
@@ -140,7 +142,7 @@ class Gaussian(LinearOperator):
 
     @cached_property
     def matrix(self) -> Tensor:
-        """A itself, `(m, n)`, float32 on the CPU; made on first use."""
+        """A, `(m, n)`, float32 on the CPU; generated on first use."""
         rows = np.empty((self.m, self.n), dtype=np.float32)
         for index, row in enumerate(rows):
             stream = np.random.Philox(key=np.array([self.seed, index], dtype=np.uint64))
@@ -156,18 +158,17 @@ class Gaussian(LinearOperator):
         return (y.to(matrix.dtype) @ matrix).to(y.dtype).unflatten(1, self.image_shape)
 
     def _pinv(self, y: Tensor) -> Tensor:
-        double = y.to(wide(y.device))
-        return self._adjoint(self.solve_gram(double)).to(y.dtype)
+        return self._adjoint(self.solve_gram(to_double(y))).to(y.dtype)
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
         if x.device.type != "cpu" or y.requires_grad:
             return super()._misfit(x, y)
         matrix = self._matrix_for(x)
-        found: Tensor = _Misfit.apply(x.flatten(1).to(matrix.dtype), y.to(matrix.dtype), matrix)
-        return found.to(x.dtype)
+        misfit: Tensor = _Misfit.apply(x.flatten(1).to(matrix.dtype), y.to(matrix.dtype), matrix)
+        return misfit.to(x.dtype)
 
     def solve_gram(self, y: Measurement) -> Measurement:
-        double = y.to(wide(y.device))
+        double = to_double(y)
         if self._factorised:
             return self._by_cholesky(double).to(y.dtype)
         exact = self._matrix_for(double).dtype == torch.float64
@@ -177,7 +178,7 @@ class Gaussian(LinearOperator):
         return conjugate_gradient(self._gram, double, **options).solution.to(y.dtype)
 
     def _by_cholesky(self, y: Tensor) -> Tensor:
-        dtype = wide(y.device) if self._factorised else torch.float32
+        dtype = widest_real_dtype(y.device) if self._factorised else torch.float32
         factor = self._cast("_cholesky", y.device, dtype)
         return torch.cholesky_solve(y.T.to(factor.dtype), factor).T.to(y.dtype)
 
@@ -185,7 +186,7 @@ class Gaussian(LinearOperator):
         return None if self.m * self.n > SVD_ENTRIES else self._values.clone()
 
     def norm(self) -> float:
-        r"""The largest singular value where it is computed, else a bound of it.
+        r"""The largest singular value where it is computed, else an upper bound.
 
         $(\sqrt n + \sqrt m + 6) / \sqrt m$ is exceeded with probability below $e^{-18}$ (Davidson
         and Szarek, "Local operator theory, random matrices and Banach spaces", 2001, th. II.13).
@@ -197,7 +198,7 @@ class Gaussian(LinearOperator):
 
     @property
     def _factorised(self) -> bool:
-        """Whether the factor of A Aᵀ is exact, and solves for it; else it preconditions."""
+        """Whether the Cholesky factor is exact and solves A Aᵀ; else it is a preconditioner."""
         return self.m <= CHOLESKY_SIZE
 
     def _gram(self, y: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ class Gaussian(LinearOperator):
 
     @cached_property
     def _cholesky(self) -> Tensor:
-        """Of A Aᵀ in double precision, or nearly of it in single precision."""
+        """Cholesky factor of A Aᵀ in double precision, or of A Aᵀ + `RIDGE` I in single."""
         dtype = torch.float64 if self._factorised else torch.float32
         gram = torch.zeros(self.m, self.m, dtype=dtype, device="cpu")
         for block in self.matrix.split(4096, dim=1):

@@ -1,4 +1,4 @@
-"""The camera that changes nothing: denoising."""
+"""The identity: denoising."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from iagan.types import Measurement
 
 @dc.dataclass(frozen=True, eq=False)
 class Identity(LinearOperator):
-    """A x = x: all that is wrong with y is its noise."""
+    """A x = x: only noise degrades y."""
 
     name: ClassVar[str] = "denoise"
 

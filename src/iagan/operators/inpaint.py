@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.operators.base import LinearOperator
-from iagan.operators.checks import count_at, image_shape_for, mask_for, whole
+from iagan.operators.checks import as_int, count_at, image_shape_for, mask_for
 from iagan.types import Measurement
 
 
@@ -20,13 +20,13 @@ from iagan.types import Measurement
 class Inpaint(LinearOperator):
     """Keep the pixels where `mask` is true, the same ones in each channel.
 
-    A Aᵀ is the identity, so A† y = Aᵀ y: the image with zeros where nothing was measured.
+    A Aᵀ is the identity, so A† y = Aᵀ y: the zero-filled image.
 
     **Arguments:**
     - `mask`: boolean tensor or NumPy array, `(height, width)`; true is measured.
 
     **Shapes:** `y` is `(batch, channels, kept pixels)`, row by row.
-    **Raises:** `ShapeError` for a mask of another size, `SettingError` for one that keeps nothing.
+    **Raises:** `ShapeError` for a mask of another size, `SettingError` for an empty one.
     """
 
     mask: Tensor
@@ -39,10 +39,10 @@ class Inpaint(LinearOperator):
 
     @classmethod
     def random(cls, image_shape: tuple[int, int, int], ratio: float, seed: int) -> Inpaint:
-        """Keep round(ratio · h · w) pixels drawn evenly, the same ones for the same seed."""
+        """Keep round(ratio · h · w) pixels drawn uniformly from `seed`."""
         sides = image_shape_for("Inpaint", image_shape)[1:]
         count = count_at("Inpaint", ratio, sides[0] * sides[1], "pixels")
-        bits = np.random.Philox(whole("Inpaint", "seed", seed, 0, 2**63 - 1))
+        bits = np.random.Philox(as_int("Inpaint", "seed", seed, 0, 2**63 - 1))
         order = np.random.Generator(bits).random(sides[0] * sides[1]).argsort(kind="stable")
         mask = np.zeros(sides[0] * sides[1], dtype=bool)
         mask[order[:count]] = True
@@ -52,10 +52,10 @@ class Inpaint(LinearOperator):
     def box(
         cls, image_shape: tuple[int, int, int], left: int, top: int, width: int, height: int
     ) -> Inpaint:
-        """Lose the box of `width` × `height` pixels whose first pixel is (left, top)."""
+        """Mask out a box of `width` × `height` pixels with its upper left corner at (left, top)."""
         sides = image_shape_for("Inpaint", image_shape)[1:]
-        left, top = whole("Inpaint", "left", left, 0), whole("Inpaint", "top", top, 0)
-        width, height = whole("Inpaint", "width", width, 1), whole("Inpaint", "height", height, 1)
+        left, top = as_int("Inpaint", "left", left, 0), as_int("Inpaint", "top", top, 0)
+        width, height = as_int("Inpaint", "width", width, 1), as_int("Inpaint", "height", height, 1)
         if left + width > sides[1] or top + height > sides[0]:
             raise SettingError(
                 f"Inpaint expects a box inside the image of {sides[1]}×{sides[0]} pixels; got one "

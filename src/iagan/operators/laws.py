@@ -1,4 +1,4 @@
-"""What a linear operator must obey, measured on random images."""
+"""Linearity and adjointness of an operator, measured on random images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def adjoint_gap(operator: LinearOperator, seed: int = 0, dtype: torch.dtype | No
 
     $$\frac{|\langle A x, y \rangle - \langle x, A^\top y \rangle|}{‖A x‖\, ‖y‖}$$
 
-    for a random x and y = A x + r, with r random and as long as A x: r shows an adjoint that is
-    wrong anywhere, A x one that is wrong by a factor.
+    for a random x and y = A x + r, with r random and as long as A x: r reveals any wrong entry of
+    the adjoint, A x a wrong factor.
 
     **Arguments:**
-    - `seed`: of x and r.
-    - `dtype`: of x; torch's default, or torch.float64 for a sharper look.
+    - `seed`: seed of x and r.
+    - `dtype`: dtype of x; torch's default, or torch.float64 for a stricter check.
     """
     rng = torch.Generator().manual_seed(seed)
     dtype = dtype or torch.get_default_dtype()
@@ -39,13 +39,13 @@ def linearity_gap(
 
     $$\frac{‖A(2x - 3z) - (2 A x - 3 A z)‖}{‖2 A x - 3 A z‖}$$
 
-    for random x and z, measured in one batch on the right-hand side and alone on the left: it also
-    shows images of a batch that influence each other, an offset (the factors do not sum to 1), and
+    for random x and z, in one batch on the right-hand side and alone on the left: it also reveals
+    images of a batch that influence each other, an offset (the factors do not sum to 1), and
     randomness in `forward`.
 
     **Arguments:**
-    - `seed`: of x and z.
-    - `dtype`: of x and z; torch's default, or torch.float64 for a sharper look.
+    - `seed`: seed of x and z.
+    - `dtype`: dtype of x and z; torch's default, or torch.float64 for a stricter check.
     """
     rng = torch.Generator().manual_seed(seed)
     dtype = dtype or torch.get_default_dtype()

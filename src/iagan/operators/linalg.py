@@ -1,4 +1,4 @@
-"""Inner products, least squares, conjugate gradients and norms; a number for each image."""
+"""Inner products, least squares, conjugate gradients and norms, image by image."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LinearMap = Callable[[Tensor], Tensor]
 """A linear map over the reals of tensors whose first axis is the batch."""
 
 
-def wide(device: torch.device) -> torch.dtype:
-    """The widest real dtype of a device: float64, but float32 on Apple's GPU."""
+def widest_real_dtype(device: torch.device) -> torch.dtype:
+    """The widest real dtype of a device: float64, or float32 on Apple's GPU."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -28,9 +28,9 @@ def like(y: Tensor, dtype: torch.dtype) -> torch.dtype:
     return dtype.to_complex() if y.is_complex() else dtype
 
 
-def widen(y: Tensor) -> Tensor:
-    """`y` in the widest precision of its device, real or complex as it is."""
-    return y.to(like(y, wide(y.device)))
+def to_double(y: Tensor) -> Tensor:
+    """`y`, real or complex, in double precision (single on Apple's GPU)."""
+    return y.to(like(y, widest_real_dtype(y.device)))
 
 
 def truncated_inverse(values: Tensor, largest: float) -> Tensor:
@@ -42,9 +42,9 @@ def truncated_inverse(values: Tensor, largest: float) -> Tensor:
 def inner(a: Tensor, b: Tensor) -> PerImage:
     r"""$\operatorname{Re} \sum \bar a\, b$ over all axes but the first, summed in double precision.
 
-    It is the inner product over the reals: complex numbers count as pairs of reals.
+    The inner product over the reals: a complex number is a pair of reals.
     """
-    dtype = wide(a.device)
+    dtype = widest_real_dtype(a.device)
     if a.is_complex():
         a, b = torch.view_as_real(a), torch.view_as_real(b)
     return (a.flatten(1).to(dtype) * b.flatten(1).to(dtype)).sum(dim=1)
@@ -54,9 +54,9 @@ def inner(a: Tensor, b: Tensor) -> PerImage:
 class Solution:
     """The result of a solver.
 
-    - `solution`: of the whole batch.
-    - `steps`: how many were taken for the slowest image.
-    - `relative_residual`: what the tolerance is compared with, of each image, by the recurrence.
+    - `solution`: the solutions of the batch.
+    - `steps`: number of iterations of the slowest image.
+    - `relative_residual`: `(batch,)`, the quantity compared with the tolerance, by the recurrence.
     """
 
     solution: Tensor
@@ -73,9 +73,9 @@ def conjugate_gradient(
 ) -> Solution:
     r"""Solve $H u = b$ for a symmetric positive semidefinite H, starting at 0.
 
-    The images of a batch are solved at once with steps of their own: one that has converged stands
-    still, so the others change nothing about it. Where H is singular and b in its range, the
-    solution is the one of smallest norm.
+    The images of a batch are solved at once, each with its own step lengths; one that has converged
+    no longer changes. Where H is singular and b in its range, the solution is that of smallest
+    norm.
 
     **Arguments:**
     - `apply`: $u \mapsto H u$, for tensors shaped as `b`; symmetric over the reals.
@@ -117,8 +117,8 @@ def least_squares(
     r"""$A^\dagger b$, the smallest x of those that minimise $‖b - A x‖$, by CGLS.
 
     Unlike conjugate gradients on $A^\top A$ it keeps $b - A x$ itself, so that rounding does not
-    grow in the null space of A. Each image of a batch is solved on its own. An image also stops at
-    a direction that A shrinks to `RCOND` of its longest or less: that counts as its null space.
+    grow in the null space of A. The images of a batch are independent. An image also stops at a
+    direction that A shrinks to `RCOND` or less of its largest gain: it counts as null space.
 
     **Arguments:**
     - `forward`, `adjoint`: $x \mapsto A x$ and $y \mapsto A^\top y$, over the reals.
@@ -161,7 +161,7 @@ def pseudoinverse(
     **Arguments:**
     - `forward`, `adjoint`: $x \mapsto A x$ and $y \mapsto A^\top y$, over the reals.
     - `b`: real or complex, `(batch, ...)`.
-    - `tolerance`: of `least_squares`; raised to the rounding unit of `b` where it is below.
+    - `tolerance`: that of `least_squares`; at least the machine epsilon of `b`.
     """
     within = max(tolerance, torch.finfo(b.dtype).eps)
     return linear_map(
@@ -172,9 +172,9 @@ def pseudoinverse(
 
 
 def linear_map(apply: LinearMap, transpose: LinearMap, x: Tensor) -> Tensor:
-    """`apply(x)`, differentiated by `transpose` instead of through the steps of `apply`.
+    """`apply(x)`, differentiated by `transpose` instead of through the operations of `apply`.
 
-    So `apply` may iterate, or leave PyTorch. `apply` gets x detached.
+    So `apply`, which gets x detached, may iterate or leave PyTorch.
     """
     result: Tensor = _LinearMap.apply(x, apply, transpose)
     return result
@@ -197,8 +197,7 @@ def largest_singular_value(
 ) -> float:
     """An estimate from below of the largest singular value, by power iterations from `x`.
 
-    It is within 1 % after 100 steps unless the spectrum is crowded at its upper end; 0 where A x
-    is 0.
+    Within 1 % after 100 steps unless the largest singular values are clustered; 0 where A x is 0.
     """
     for _ in range(steps):
         length = torch.linalg.vector_norm(x)
@@ -208,5 +207,13 @@ def largest_singular_value(
     return float(torch.linalg.vector_norm(x).sqrt())
 
 
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """`(batch,)` → `(batch, 1, …)`, to broadcast over `like`, `(batch, ...)`.
+
+    A single value broadcasts over a tensor of any shape.
+    """
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
 def _scale(factors: PerImage, vectors: Tensor) -> Tensor:
-    return factors.to(vectors.real.dtype).view(-1, *[1] * (vectors.ndim - 1)) * vectors
+    return per_image(factors.to(vectors.real.dtype), vectors) * vectors

@@ -1,4 +1,4 @@
-"""Any linear measurement at all, as its matrix."""
+"""Any linear measurement, given as a matrix."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from iagan.errors import SettingError, ShapeError
 from iagan.operators.base import LinearOperator
 from iagan.operators.checks import as_tensor
 from iagan.operators.encoding import MAX_SIDE
-from iagan.operators.linalg import truncated_inverse, wide
+from iagan.operators.linalg import to_double, truncated_inverse
 from iagan.types import Measurement
 
 SVD_ENTRIES = 2**22
-"""Up to this m·n the SVD is computed (seconds at 2048 × 2048); above, A† is by iteration."""
+"""Largest m·n for which the SVD is computed (seconds at 2048 × 2048); A† of a larger matrix is
+computed by iteration."""
 
 SPEC_ENTRIES = 2**22
-"""Up to this m·n, and with no side above `MAX_SIDE`, a spec holds the matrix (45 MB of text)."""
+"""Largest m·n of a matrix that a spec holds (45 MB of text); no side may exceed `MAX_SIDE`."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class Matrix(LinearOperator):
-    r"""A given real matrix: $y = A x$ with x the image's numbers, channel by channel, row by row.
+    r"""A given real matrix: $y = A x$ with x the pixels channel by channel, row by row.
 
-    A† is by an SVD in double precision while m·n is at most `SVD_ENTRIES`; by iteration above (see
-    `pinv`). `spec` writes the matrix while m·n is at most `SPEC_ENTRIES`.
+    A† is computed by an SVD in double precision where m·n ≤ `SVD_ENTRIES`, else by iteration (see
+    `pinv`). `spec` includes the matrix where m·n ≤ `SPEC_ENTRIES`.
 
     **Arguments:**
     - `matrix`: A, `(m, n)` with n = channels · height · width; a real tensor or NumPy array, kept
@@ -48,7 +49,7 @@ class Matrix(LinearOperator):
         matrix = as_tensor("Matrix", self.matrix)
         if matrix.ndim != 2 or matrix.shape[1] != self.n or not len(matrix):
             raise ShapeError(
-                f"Matrix expects a matrix (m, n) with n = {self.n}, an image's numbers; got "
+                f"Matrix expects a matrix (m, n) with n = {self.n}, the image's size; got "
                 f"{tuple(matrix.shape)}."
             )
         if matrix.is_complex():
@@ -74,23 +75,23 @@ class Matrix(LinearOperator):
     def _pinv(self, y: Tensor) -> Tensor:
         if not self._decomposed:
             return super()._pinv(y)
-        inverse, v = self._wide("_inverse", y), self._wide("_v", y)
+        inverse, v = self._double("_inverse", y), self._double("_v", y)
         x = (self._analyse(y) * inverse) @ v.T
         return x.to(y.dtype).unflatten(1, self.image_shape)
 
     def solve_gram(self, y: Measurement) -> Measurement:
         if not self._decomposed:
             return super().solve_gram(y)
-        coefficients = self._analyse(y) * self._wide("_inverse", y).square()
-        return (coefficients @ self._wide("_u", y).T).to(y.dtype)
+        coefficients = self._analyse(y) * self._double("_inverse", y).square()
+        return (coefficients @ self._double("_u", y).T).to(y.dtype)
 
     def singular_values(self) -> Tensor | None:
         return self._svd[1].clone() if self._decomposed else None
 
     def spec(self) -> dict[str, Any]:
-        """As of every operator, with the matrix in it.
+        """The JSON object of every operator, the matrix included.
 
-        **Raises:** `SettingError` where the matrix is too large for that.
+        **Raises:** `SettingError` where the matrix is too large.
         """
         if self.matrix.numel() > SPEC_ENTRIES or max(self.matrix.shape) > MAX_SIDE:
             raise SettingError(
@@ -104,11 +105,8 @@ class Matrix(LinearOperator):
     def _decomposed(self) -> bool:
         return self.matrix.numel() <= SVD_ENTRIES
 
-    def _wide(self, name: str, y: Tensor) -> Tensor:
-        return self._cast(name, y.device, wide(y.device))
-
     def _analyse(self, y: Tensor) -> Tensor:
-        return y.to(wide(y.device)) @ self._wide("_u", y)
+        return to_double(y) @ self._double("_u", y)
 
     @cached_property
     def _svd(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The operators by name, and their specs."""
+"""The registry of operators, and specs."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ OPERATORS: dict[str, type[LinearOperator]] = {
         Stack,
     )
 }
-"""Name in specs → class; `register` adds to it."""
+"""Operator classes by their name in specs; extended by `register`."""
 
 MAX_DEPTH, MAX_PARTS = 16, 256
-"""How deep the operators in a spec may be nested, and how many they may be."""
+"""Largest nesting depth and number of operators in a spec."""
 
 Kind = TypeVar("Kind", bound=type[LinearOperator])
 
 
 def register(kind: Kind) -> Kind:
-    """Let specs name a class of your own, so that observations with it can be saved and loaded.
+    """Make a class of your own known to specs, so that its observations can be saved and loaded.
 
-    Usable as a decorator, outermost. A class registered again under its name (in a notebook) takes
-    the place of the former. `from_spec` will make it from the fields that a file gives: a file may
-    come from a stranger, so let `__post_init__` check them.
+    A class decorator, the outermost. Registering a class again (in a notebook) replaces it.
+    `from_spec` constructs it from the fields in a file, which may not be trustworthy: validate them
+    in `__post_init__`.
 
     **Arguments:**
     - `kind`: a concrete subclass of `LinearOperator` with a `name` of its own.
 
-    **Raises:** `SettingError` for anything else, or a name that another class has.
+    **Raises:** `SettingError` for anything else, or a name already in use.
     """
     is_operator = isinstance(kind, type) and issubclass(kind, LinearOperator)
     if not is_operator or inspect.isabstract(kind):
@@ -64,7 +64,7 @@ def register(kind: Kind) -> Kind:
             f"register expects a concrete subclass of LinearOperator; got {kind!r:.80}."
         )
     if not isinstance(kind.name, str) or not kind.name:
-        raise SettingError(f"register expects {kind.__name__}.name as a word for specs; got none.")
+        raise SettingError(f"register expects {kind.__name__}.name, the name in specs; got none.")
     if any(field.name == "operator" for field in dc.fields(kind)):
         raise SettingError(
             f"register expects no field called 'operator' in {kind.__name__}: in a spec it is the "
@@ -81,11 +81,11 @@ def register(kind: Kind) -> Kind:
 
 
 def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
-    """The operator that `LinearOperator.spec` described.
+    """The operator described by a `LinearOperator.spec`.
 
-    A spec may come from a stranger's file: nothing in it is run, no image side is longer than
-    `MAX_SIDE`, no matrix is made before it is used, and operators are nested at most `MAX_DEPTH`
-    deep and at most `MAX_PARTS` in all.
+    Specs are not trusted: no code in them is run, image sides are at most `MAX_SIDE`, matrices are
+    only generated on use, and operators are nested at most `MAX_DEPTH` deep and at most `MAX_PARTS`
+    in all.
 
     **Raises:** `SettingError`, one line, for everything that is not such a spec.
     """
@@ -133,7 +133,7 @@ def _check_nesting(spec: Any) -> None:
 
 
 def _parts(spec: Any) -> Iterator[Any]:
-    """The specs directly inside a spec, however many lists they lie in."""
+    """The specs directly inside a spec, also within nested lists."""
     pending = list(spec.values()) if isinstance(spec, Mapping) else []
     while pending:
         value = pending.pop()

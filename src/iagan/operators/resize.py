@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from iagan.errors import SettingError
-from iagan.operators.checks import whole
+from iagan.operators.checks import as_int
 from iagan.operators.separable import Separable, filter_matrix, mirrored
 from iagan.types import Image, MeasurementLike
 
@@ -39,7 +39,7 @@ class BicubicDownsample(Separable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        scale = whole("BicubicDownsample", "scale", self.scale, 1)
+        scale = as_int("BicubicDownsample", "scale", self.scale, 1)
         object.__setattr__(self, "scale", scale)
         _, height, width = self.image_shape
         if height % scale or width % scale:
@@ -56,15 +56,15 @@ class BicubicDownsample(Separable):
     def naive(self, y: MeasurementLike) -> Image:
         """Bicubic upsampling of y, the paper's baseline: imresize by the same factor."""
         y = self._check_measurement(y)
-        rows, columns = (self._cast(f"_enlarge_{side}", y.device, y.dtype) for side in "hw")
-        return rows @ (y @ columns.T)
+        up_h, up_w = (self._cast(f"_enlarge_{side}", y.device, y.dtype) for side in "hw")
+        return up_h @ (y @ up_w.T)
 
     @cached_property
-    def rows(self) -> Tensor:
+    def filter_h(self) -> Tensor:
         return resize_matrix(self.image_shape[1], self.image_shape[1] // self.scale)
 
     @cached_property
-    def columns(self) -> Tensor:
+    def filter_w(self) -> Tensor:
         return resize_matrix(self.image_shape[2], self.image_shape[2] // self.scale)
 
     @cached_property

@@ -18,13 +18,13 @@ from iagan.types import Image, Measurement, MeasurementLike
 
 @dc.dataclass(frozen=True, eq=False)
 class Scaled(LinearOperator):
-    r"""$s A$, with the A† and the singular values of A, scaled. `2.0 * A` makes it.
+    r"""$s A$, whose A† and singular values follow from those of A. Made by `2.0 * A`.
 
     **Arguments:**
     - `base`: A.
     - `factor`: s, finite and not 0.
 
-    **Shapes:** those of A.
+    **Shapes:** as for A.
     **Raises:** `SettingError`.
     """
 
@@ -68,7 +68,7 @@ class Scaled(LinearOperator):
         return self.factor**2 * self.base._misfit(x, y / self.factor)
 
     def naive(self, y: MeasurementLike) -> Image:
-        """The baseline of A for y / s."""
+        """The naive baseline of A for y / s."""
         return self.base.naive(self._check_measurement(y) / self.factor)
 
     def singular_values(self) -> Tensor | None:
@@ -76,7 +76,7 @@ class Scaled(LinearOperator):
         return None if values is None else abs(self.factor) * values
 
     def norm(self) -> float:
-        """|s| times that of A."""
+        """|s| times the norm of A."""
         return abs(self.factor) * self.base.norm()
 
     def to(self, device: torch.device | str) -> Scaled:

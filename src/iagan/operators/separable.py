@@ -1,4 +1,4 @@
-"""Operators that treat rows and columns of an image apart, each by one small matrix."""
+"""Separable operators: one small matrix for the height of an image, one for its width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from iagan.operators.base import LinearOperator
-from iagan.operators.linalg import truncated_inverse, wide
+from iagan.operators.linalg import to_double, truncated_inverse
 from iagan.types import Measurement
 
 
@@ -23,62 +23,58 @@ class Separable(LinearOperator):
 
     $$A^\dagger Y = V_h \bigl[(U_h^\top Y U_w) \oslash (s\, t^\top)\bigr] V_w^\top.$$
 
-    Products of at most `RCOND` times the largest are left out, so a vanishing product is not
-    inverted though both of its factors are large enough. Neither A nor A† is ever stored.
+    Products of at most `RCOND` times the largest count as zero, even where both factors are larger.
+    Neither A nor A† is ever stored.
 
     **Shapes:** `x` is `(batch, channels, h, w)`, `y` is `(batch, channels, h', w')`.
     """
 
     @property
     @abc.abstractmethod
-    def rows(self) -> Tensor:
+    def filter_h(self) -> Tensor:
         """$R_h$, `(h', h)`, float64 on the CPU."""
 
     @property
     @abc.abstractmethod
-    def columns(self) -> Tensor:
+    def filter_w(self) -> Tensor:
         """$R_w$, `(w', w)`, float64 on the CPU."""
 
     @property
     def measurement_shape(self) -> tuple[int, ...]:
-        return (self.image_shape[0], self.rows.shape[0], self.columns.shape[0])
+        return (self.image_shape[0], self.filter_h.shape[0], self.filter_w.shape[0])
 
     def _forward(self, x: Tensor) -> Tensor:
-        rows, columns = (self._cast(name, x.device, x.dtype) for name in ("rows", "columns"))
-        return rows @ (x @ columns.T)
+        r_h, r_w = (self._cast(f"filter_{side}", x.device, x.dtype) for side in "hw")
+        return r_h @ (x @ r_w.T)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        rows, columns = (self._cast(name, y.device, y.dtype) for name in ("rows", "columns"))
-        return rows.T @ (y @ columns)
+        r_h, r_w = (self._cast(f"filter_{side}", y.device, y.dtype) for side in "hw")
+        return r_h.T @ (y @ r_w)
 
     def _pinv(self, y: Tensor) -> Tensor:
-        coefficients = self._analyse(y) * self._wide("_inverse", y)
-        return (self._wide("_v_h", y) @ coefficients @ self._wide("_v_w", y).T).to(y.dtype)
+        coefficients = self._analyse(y) * self._double("_inverse", y)
+        return (self._double("_v_h", y) @ coefficients @ self._double("_v_w", y).T).to(y.dtype)
 
     def solve_gram(self, y: Measurement) -> Measurement:
-        coefficients = self._analyse(y) * self._wide("_inverse", y).square()
-        return (self._wide("_u_h", y) @ coefficients @ self._wide("_u_w", y).T).to(y.dtype)
+        coefficients = self._analyse(y) * self._double("_inverse", y).square()
+        return (self._double("_u_h", y) @ coefficients @ self._double("_u_w", y).T).to(y.dtype)
 
     def singular_values(self) -> Tensor:
         return self._values.clone()
 
-    # The inverse of a blur multiplies rounding by up to 1/RCOND: it works in double precision.
-
-    def _wide(self, name: str, y: Tensor) -> Tensor:
-        return self._cast(name, y.device, wide(y.device))
-
     def _analyse(self, y: Tensor) -> Tensor:
-        return self._wide("_u_h", y).T @ y.to(wide(y.device)) @ self._wide("_u_w", y)
+        """In double precision: the inverse of a blur amplifies rounding by up to 1/RCOND."""
+        return self._double("_u_h", y).T @ to_double(y) @ self._double("_u_w", y)
 
     @cached_property
     def _svd_h(self) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.linalg.svd(self.rows, full_matrices=False)
+        return torch.linalg.svd(self.filter_h, full_matrices=False)
 
     @cached_property
     def _svd_w(self) -> tuple[Tensor, Tensor, Tensor]:
-        if torch.equal(self.rows, self.columns):
+        if torch.equal(self.filter_h, self.filter_w):
             return self._svd_h
-        return torch.linalg.svd(self.columns, full_matrices=False)
+        return torch.linalg.svd(self.filter_w, full_matrices=False)
 
     @property
     def _u_h(self) -> Tensor:
@@ -117,6 +113,9 @@ def mirrored(index: Tensor, side: int) -> Tensor:
 
 
 def filter_matrix(index: Tensor, weights: Tensor, side: int) -> Tensor:
-    """Rows that sum `weights` at the pixels `index`, both `(rows, taps)`: `(rows, side)`."""
+    """The matrix whose row i has `weights[i]` at the columns `index[i]`: `(new_side, side)`.
+
+    **Shapes:** `index` and `weights` are `(new_side, taps)`.
+    """
     zeros = torch.zeros(index.shape[0], side, dtype=torch.float64, device="cpu")
     return zeros.scatter_add(1, index, weights.double())
