@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import iagan
 from iagan.errors import SettingError
 from iagan.observation import Observation
-from iagan.priors import About, Began, Generator, LatentSpace, Pggan, SphericalLatent
+from iagan.priors import About, Began, Generator, LatentSpace, Pggan, SphericalLatent, UniformLatent
 from iagan.priors.networks.pggan import CELEBA_HQ
 
 

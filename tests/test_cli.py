@@ -105,7 +105,7 @@ def test_observe_then_reconstruct(measurement, photo, prior, tmp_path, capsys):
     capsys.readouterr()
     assert main(argv) == 0
     record = json.loads(capsys.readouterr().out)
-    keys = ["file", "method", "prior", "seconds", "steps"]
+    keys = ["file", "output", "method", "prior", "seconds", "steps"]
     keys += ["residual", "relative_residual", "noise_floor", "settings", "messages"]
     assert list(record) == keys
     noisy = "--noise" in measurement

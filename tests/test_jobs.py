@@ -280,6 +280,9 @@ def test_scores_settings_and_messages_are_in_the_record(folder, tmp_path):
     assert iagan.methods.from_spec(record["settings"]) == QUICK
     assert record["messages"] == []
     assert first.record["prior"] == "unnamed"
+    assert first.record["output"] == str(tmp_path / "out" / "a_iagan.png")
+    (left_out, _) = run(folder, tmp_path / "none", truth=truth, lpips_net=None)
+    assert (left_out.record["ssim"], left_out.record["lpips"]) == (first.record["ssim"], None)
 
 
 def test_two_methods_of_one_name_are_refused(folder, tmp_path):

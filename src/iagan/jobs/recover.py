@@ -37,7 +37,7 @@ def recover(
     effort: str = "fast",
     seed: int = 0,
     truth: str | os.PathLike[str] | None = None,
-    lpips_net: str = "alex",
+    lpips_net: str | None = "alex",
     overwrite: bool = False,
     execution: Execution | None = None,
     executor: Executor | None = None,
@@ -55,6 +55,7 @@ def recover(
     - `methods`: methods, names of presets, None for the default one, or functions of (observation,
       prior); `effort` is that of presets.
     - `truth`: the true image, or a folder of them by the inputs' stems: adds scores to the records.
+    - `lpips_net`: backbone of LPIPS; None leaves LPIPS out.
     - `overwrite`: make again what is there already. Otherwise images that were made with the same
       settings are skipped, and of others the input fails.
     - `executor`: runs the jobs elsewhere (`iagan.jobs.run_jobs`); None: in this process.
@@ -172,22 +173,24 @@ class _Recovery:
                 else:
                     target = partial_of(target)
                     save_image(image, target)
-                record = self._record(planned, result, place, i)
+                record = self._record(planned, result, place, i, target)
             except IaganError as error:
                 yield Outcome(path, "failed", i, name, target, error=error, input=planned.input)
                 continue
             yield Outcome(path, status, i, name, target, image, record, planned.input)
 
     def _record(
-        self, planned: Planned, result: Reconstruction, place: int, i: int
+        self, planned: Planned, result: Reconstruction, place: int, i: int, target: Path
     ) -> dict[str, Any]:
-        record: dict[str, Any] = {"file": str(planned.input.path), "method": result.method.name}
-        record |= (
-            {"prior": self.prior_name}
-            | measured(result, place)
-            | {"settings": result.method.spec()}
-        )
-        record |= {"messages": [*planned.input.messages, *result.messages]}
+        record: dict[str, Any] = {
+            "file": str(planned.input.path),
+            "output": str(target),
+            "method": result.method.name,
+            "prior": self.prior_name,
+            **measured(result, place),
+            "settings": result.method.spec(),
+            "messages": [*planned.input.messages, *result.messages],
+        }
         if len(planned) > 1:
             record["index"] = i
         truth = planned.input.truth_of(i)

@@ -17,12 +17,12 @@ class Scorer:
     """Scores against the truth. A measure that cannot be taken is logged once and left out.
 
     **Arguments:**
-    - `net`: backbone of LPIPS: "alex", "vgg" or "squeeze".
+    - `net`: backbone of LPIPS: "alex", "vgg" or "squeeze"; None leaves LPIPS out.
     """
 
-    def __init__(self, net: str = "alex") -> None:
-        self.net = net
-        self.missing: set[str] = set()
+    def __init__(self, net: str | None = "alex") -> None:
+        self.net = net or ""
+        self.left_out: set[str] = set() if net else {"lpips"}
 
     def __call__(self, image: Image, truth: Image) -> dict[str, float | None]:
         """`psnr` in dB, `ssim` and `lpips`, of images clamped to [0, 1]; None where impossible.
@@ -39,12 +39,12 @@ class Scorer:
         }
 
     def _try(self, name: str, score: Callable[[], float]) -> float | None:
-        if name in self.missing:
+        if name in self.left_out:
             return None
         try:
             return score()
         except (MissingDependencyError, ShapeError) as error:
-            self.missing.add(name)
+            self.left_out.add(name)
             logger.warning(error)
             return None
 
