@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+LAWS = ("normal", "near")
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 
@@ -17,6 +18,13 @@ def _run(name, folder):
 
 def test_own_generator_recovers_an_image_of_its_range(tmp_path):
     assert float(re.search(r"PSNR ([\d.]+)", _run("own_generator.py", tmp_path)).group(1)) > 30
+
+
+def test_own_latent_space_knows_more_than_noise_leaves(tmp_path):
+    said = _run("own_latent_space.py", tmp_path)
+    normal, near = (float(re.search(rf"{law}: PSNR ([\d.]+)", said).group(1)) for law in LAWS)
+    assert near > normal + 5
+    assert (tmp_path / "near.safetensors").exists()
 
 
 def test_a_mean_of_several_runs_is_better_than_nothing(tmp_path):

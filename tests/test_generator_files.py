@@ -210,8 +210,8 @@ def test_the_closest_layout_says_what_is_missing_and_surplus(tmp_path):
     ("key", "value", "words"),
     [
         ("l3.weight", torch.ones(4, 4, 3, 5), "l3.weight expects shape (4, 4, 3, 3)"),
-        ("l3.weight", torch.ones(4, 36), "l3.weight has shape (4, 36)"),
-        ("l0.weight", torch.ones(4), "l0.weight has shape (4,)"),
+        ("l3.weight", torch.ones(4, 36), "l3.weight expects shape (4, 4, 3, 3)"),
+        ("l0.weight", torch.ones(4), "do not fit together"),
         ("l0.weight", torch.ones(250, 3), "l0.weight expects shape (256, 3)"),
         ("l9.weight", torch.ones(3, 0, 3, 3), "channels as an integer from 1"),
         ("l8.bias", torch.full((4,), float("nan")), "l8.bias holds NaN or Inf"),
@@ -256,7 +256,7 @@ def settings(**changes):
     [
         ({"format": "pt"}, "expects the metadata format 'iagan-prior'"),
         ({"version": "2"}, "version '1'"),
-        ({"architecture": "vae"}, "architecture began or pggan or tapered; got 'vae'"),
+        ({"architecture": "vae"}, "expects a network 'vae'; known are began, pggan, tapered"),
         ({"architecture": "pggan"}, "impossible settings"),
         ({"license": None}, "lacks 'license'"),
         ({"settings": None}, "lacks 'settings'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.errors import SettingError
@@ -20,13 +22,17 @@ LPIPS_NETS = ("alex", "vgg", "squeeze")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
-    """`--prior`, `--device`, `--precision`, `--compile`, `--threads`."""
+    """`--prior`, `--weights`, `--latent`, `--device`, `--precision`, `--compile`, `--threads`."""
     parser.add_argument(
         "--prior",
         metavar="P",
         default="faces",
         help="a path to a checkpoint, or a name from 'iagan priors' (default: faces, which is in "
-        "the package)",
+        "the package); with --weights, a network of your own as module:factory",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="the state dict of that network")
+    parser.add_argument(
+        "--latent", metavar="LAW:SHAPE", help="its latents, such as normal:512 or uniform:64"
     )
     add_device(parser)
     parser.add_argument(
@@ -155,8 +161,23 @@ def load_generator(args: argparse.Namespace) -> Generator:
     from iagan.show import ProgressBar
 
     device = pick_device(args.device)
-    with ProgressBar(args.prior) as bar:
-        return load_prior(args.prior, bar).to(device)
+    prior = own_prior(args)
+    if not isinstance(prior, str):
+        return prior.to(device)
+    with ProgressBar(prior) as bar:
+        return load_prior(prior, bar).to(device)
+
+
+def own_prior(args: argparse.Namespace) -> Generator | str:
+    """The network that `--prior` names, with `--weights`; without them the word after `--prior`."""
+    if args.weights is None:
+        if args.latent is not None:
+            raise SettingError("--latent expects --weights beside it; got none. Leave it out.")
+        return str(args.prior)
+    from iagan.priors import load_prior
+
+    sys.path.append(str(Path.cwd()))  # as python -m has it
+    return load_prior(args.weights, network=args.prior, latent=args.latent)
 
 
 def execution(args: argparse.Namespace) -> Execution:

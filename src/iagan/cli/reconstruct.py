@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         stream = recover(
             paths,
             args.output,
-            prior=args.prior,
+            prior=options.own_prior(args),
             operator=functools.partial(options.build_operator, args) if args.operator else None,
             noise_std=args.noise if args.noise == options.AUTO else options.noise_std(args),
             crop=args.crop,

@@ -17,12 +17,14 @@ from iagan.priors.base import (
 from iagan.priors.generator import Generator
 from iagan.priors.networks.began import Began
 from iagan.priors.networks.pggan import Pggan
+from iagan.priors.networks.registry import NETWORKS, register
 from iagan.priors.networks.skipnet import SkipNet
 from iagan.priors.weights.catalog import PRIORS, KnownPrior, available_priors, load_prior
 from iagan.priors.weights.native import save_prior
 
 __all__ = [
     "LATENTS",
+    "NETWORKS",
     "PRIORS",
     "About",
     "Began",
@@ -39,6 +41,7 @@ __all__ = [
     "available_priors",
     "load_prior",
     "parse_latent",
+    "register",
     "register_latent",
     "save_prior",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses as dc
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
@@ -89,7 +90,12 @@ class LatentSpace(abc.ABC):
         """The nearest latents that are likely; `z`, `(batch, *shape)`, itself by default."""
         return z
 
-    @property
+    def spec(self) -> dict[str, Any]:
+        """The law and the fields, of which `latent_from_spec` makes the same space again."""
+        fields = {field.name: getattr(self, field.name) for field in dc.fields(self)}
+        return {"law": self.law, **fields}
+
+    @functools.cached_property  # which a subclass may have as a field
     def mean(self) -> Tensor:
         """The mean latent, of `shape`; zero by default."""
         return torch.zeros(self.shape)

@@ -16,9 +16,12 @@ from typing import Literal
 
 from iagan.engine.events import EventCallback
 from iagan.errors import FileError, OutputError, SettingError
+from iagan.priors.base import LatentSpace
 from iagan.priors.generator import Generator
+from iagan.priors.networks.registry import Factory
 from iagan.priors.weights.download import ExpectedFile, download
 from iagan.priors.weights.load import load_checkpoint
+from iagan.priors.weights.own import load_own
 
 Place = Literal["in the package", "fetched", "to fetch", "to fetch by hand"]
 
@@ -108,7 +111,11 @@ def prior_folder() -> Path:
 
 
 def load_prior(
-    name_or_path: str | os.PathLike[str], on_event: EventCallback | None = None
+    name_or_path: str | os.PathLike[str],
+    on_event: EventCallback | None = None,
+    *,
+    network: str | Factory | None = None,
+    latent: LatentSpace | str | None = None,
 ) -> Generator:
     """A pretrained generator: by a name of `available_priors()`, or from a checkpoint's path.
 
@@ -116,19 +123,28 @@ def load_prior(
     `$IAGAN_HOME` (or `~/.cache/iagan`). A file's layout is recognised from its contents; no file is
     ever run as code. `./name` is a path even where `name` is known.
 
+    With `network`, the path is that of a state dict: `load_prior("state.pth",
+    network="package.module:factory", latent="normal:512")`.
+
     **Arguments:**
     - `on_event`: called with an `iagan.Event` of phase `"download"` whose `step` and `total` are
       the bytes fetched and those in all (0 if unknown).
+    - `network`: makes your own network, whose images lie in [-1, 1]: a class or function without
+      arguments, or where to import it from as `"package.module:factory"`.
+    - `latent`: the latents of that network; a file of `save_prior` knows them.
 
-    **Raises:** `SettingError` for an unknown name; `FileError` when a known prior cannot be
-    fetched, or the path does not exist; `CheckpointError` when the file is not a known checkpoint.
+    **Raises:** `SettingError` for an unknown name or network; `FileError` when a known prior cannot
+    be fetched, or the path does not exist; `CheckpointError` when the file is not a known
+    checkpoint, or the weights are another network's.
     """
-    if isinstance(name_or_path, str) and name_or_path in PRIORS:
+    if latent is not None and network is None:
+        raise SettingError("load_prior expects latent beside network alone. Leave it out.")
+    if network is None and isinstance(name_or_path, str) and name_or_path in PRIORS:
         return _load_known(PRIORS[name_or_path], on_event)
     given = os.fspath(name_or_path)
     path = Path(given).expanduser()
     if path.exists():
-        return load_checkpoint(path)
+        return load_checkpoint(path) if network is None else load_own(path, network, latent)
     if path.name == given and not path.suffix:
         close = difflib.get_close_matches(given, PRIORS, 1)
         guess = f" Did you mean {close[0]}?" if close else ""

@@ -9,77 +9,108 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from iagan.errors import CheckpointError, IaganError, SettingError
 from iagan.files import write_atomically
 from iagan.images import Crop
-from iagan.priors.base import About, latent_from_spec
+from iagan.priors.base import LATENTS, About, latent_from_spec
 from iagan.priors.generator import Generator
-from iagan.priors.networks.tapered import TaperedEncoder
-from iagan.priors.weights.convert import NETWORKS, assemble
-from iagan.priors.weights.readers import Tensors
+from iagan.priors.networks.registry import NETWORKS, Factory, registered_name
+from iagan.priors.weights.assemble import assemble
+from iagan.priors.weights.readers import Tensors, is_safetensors, read_safetensors
 
 FORMAT = "iagan-prior"
 VERSION = "1"
-ENCODER = "encoder."
-"""What the names of an encoder's weights begin with."""
+ENCODER, LATENT = "encoder.", "latent:"
+"""What the names of an encoder's and of a latent space's tensors begin with."""
 _TEXTS = ("name", "architecture", "license", "source")
 
 
 def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
-    """Write a generator of one of the package's networks as safetensors, for `load_prior`.
+    """Write a generator of a registered network as safetensors, for `load_prior`.
 
-    The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture`, `license`,
-    `source`, and as JSON `settings` (of the network's constructor), `value_range`, `latent` (law
-    and shape), `crop`, and where there is one the `encoder`'s settings; its weights' names begin
-    with "encoder.". Weights keep their precision; `load_prior` makes them float32.
+    The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture` (the
+    network's name), `license`, `source`, and as JSON `settings` (of the network), `value_range`,
+    `latent` (law, shape and other fields), `crop`. Where there is an encoder, `encoder` holds its
+    settings and `encoder_architecture` its name; its tensors' names begin with "encoder.". Tensors
+    of the latent space begin with "latent:". Parameters and buffers keep their precision;
+    `load_prior` makes them float32.
 
-    **Raises:** `SettingError` for other networks; `OutputError` when the file cannot be written.
+    **Raises:** `SettingError` for a network or latent space that is not registered, or whose
+    `settings` make another one; `OutputError` when the file cannot be written.
     """
-    module, about = generator.module, generator.about
-    kinds = [name for name, network in NETWORKS.items() if type(module) is network]
-    if not kinds:
+    about, encoder, latent = generator.about, generator.encoder, generator.latent
+    if LATENTS.get(latent.law) is not type(latent):
         raise SettingError(
-            f"save_prior writes the networks {', '.join(NETWORKS)}; got {type(module).__name__}. "
-            "Keep its state_dict() yourself and wrap it with iagan.Generator again."
+            f"save_prior expects registered latents; got {type(latent).__name__}. Decorate the "
+            "class with iagan.priors.register_latent."
         )
+    name, settings, tensors = _described(generator.module, about.architecture)
+    spec = latent.spec()
+    ours = {key: value for key, value in spec.items() if isinstance(value, Tensor)}
+    tensors |= {f"{LATENT}{key}": _plain(value) for key, value in ours.items()}
     header = {
         "format": FORMAT,
         "version": VERSION,
         "name": about.name,
-        "architecture": kinds[0],
+        "architecture": name,
         "license": about.license,
         "source": about.source,
-        "settings": json.dumps(module.settings),
+        "settings": json.dumps(settings),
         "value_range": json.dumps(generator.value_range),
-        "latent": json.dumps({"law": generator.latent.law, "shape": generator.latent.shape}),
+        "latent": json.dumps({key: value for key, value in spec.items() if key not in ours}),
         "crop": json.dumps(about.crop and dc.asdict(about.crop)),
     }
-    weights = {name: value.detach().cpu().contiguous() for name, value in module.named_parameters()}
-    encoder = generator.encoder
     if encoder is not None:
-        if type(encoder) is not TaperedEncoder:
-            raise SettingError(
-                f"save_prior writes encoders of TaperedEncoder; got {type(encoder).__name__}. "
-                "Wrap the network without its encoder, or keep both state dicts yourself."
-            )
-        header["encoder"] = json.dumps(encoder.settings)
-        weights |= {
-            f"{ENCODER}{name}": value.detach().cpu().contiguous()
-            for name, value in encoder.named_parameters()
-        }
-    write_atomically(path, lambda stream: stream.write(save(weights, header)))
+        name, settings, parts = _described(encoder, "")
+        header |= {"encoder": json.dumps(settings), "encoder_architecture": name}
+        tensors |= {f"{ENCODER}{key}": value for key, value in parts.items()}
+    write_atomically(path, lambda stream: stream.write(save(tensors, header)))
 
 
-def load_stored(path: Path) -> Generator:
+def _described(module: nn.Module, architecture: str) -> tuple[str, dict[str, Any], Tensors]:
+    """Name, settings and tensors of a network; the first two are made sure to give it again."""
+    name, settings = registered_name(module, architecture), getattr(module, "settings", {})
+    if not name:
+        raise SettingError(
+            f"save_prior writes the networks {', '.join(NETWORKS)}; got {type(module).__name__}. "
+            "Name it by iagan.priors.register first."
+        )
+    tensors = {key: _plain(value) for key, value in module.state_dict().items()}
+    with torch.device("meta"):
+        again = NETWORKS[name](**settings).state_dict()
+    if {key: value.shape for key, value in again.items()} != {
+        key: value.shape for key, value in tensors.items()
+    }:
+        raise SettingError(
+            f"save_prior expects settings with which {name!r} is made again; got {settings}, of "
+            "which the tensors are others. Give the module its `settings`."
+        )
+    return name, settings, tensors
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def is_stored(path: Path) -> bool:
+    """Whether `save_prior` wrote the file."""
+    return is_safetensors(path) and read_safetensors(path)[0].get("format") == FORMAT
+
+
+def load_stored(path: Path, factory: Factory | None = None) -> Generator:
     """The generator that `save_prior` wrote.
+
+    **Arguments:**
+    - `factory`: of its network, where that is not registered.
 
     **Raises:** `CheckpointError` when the file is truncated, is another program's, or its metadata
     and weights disagree.
     """
-    header, tensors = _read(path)
+    header, tensors = read_safetensors(path)
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         raise CheckpointError(
             f"{path} expects the metadata format {FORMAT!r} and version {VERSION!r}; got "
@@ -89,23 +120,16 @@ def load_stored(path: Path) -> Generator:
     if "licence" in header:  # how files before 0.1.0 spelled it
         header = {"license": header["licence"], **header}
     texts = {key: _text(header, key, path) for key in _TEXTS}
-    if texts["architecture"] not in NETWORKS:
-        raise CheckpointError(
-            f"{path} expects architecture {' or '.join(NETWORKS)}; got {texts['architecture']!r}."
-        )
     settings, latent, crop = (
         _parsed(header, key, dict, path) for key in ("settings", "latent", "crop")
     )
+    latent |= _taken(tensors, LATENT)
     encoder = None
     if "encoder" in header:
-        parts = {
-            name.removeprefix(ENCODER): value
-            for name, value in tensors.items()
-            if name.startswith(ENCODER)
-        }
-        tensors = {name: value for name, value in tensors.items() if not name.startswith(ENCODER)}
-        encoder = assemble(TaperedEncoder, _parsed(header, "encoder", dict, path), parts, path)
-    network = assemble(NETWORKS[texts["architecture"]], settings, tensors, path)
+        name = header.get("encoder_architecture", "tapered-encoder")
+        described = _parsed(header, "encoder", dict, path)
+        encoder = assemble(_network(name, path), described, _taken(tensors, ENCODER), path)
+    network = assemble(factory or _network(texts["architecture"], path), settings, tensors, path)
     try:
         low, high = _parsed(header, "value_range", list, path)
         return Generator(
@@ -122,6 +146,21 @@ def load_stored(path: Path) -> Generator:
         ) from error
 
 
+def _network(name: str, path: Path) -> Factory:
+    if name not in NETWORKS:
+        raise CheckpointError(
+            f"{path} expects a network {name!r}; known are {', '.join(NETWORKS)}. Register it, or "
+            "name it as package.module:factory."
+        )
+    return NETWORKS[name]
+
+
+def _taken(tensors: Tensors, prefix: str) -> Tensors:
+    """The tensors whose names begin with `prefix`, without it; they are taken out."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+
+
 def _crop(photo_size: Any, center: Any, side: Any) -> Crop:
     (width, height), (x, y), (side,) = _positive(photo_size), _positive(center), _positive([side])
     return Crop((width, height), (x, y), side)
@@ -131,19 +170,6 @@ def _positive(numbers: Any) -> tuple[int, ...]:
     if isinstance(numbers, list) and all(type(n) is int and n > 0 for n in numbers):
         return tuple(numbers)
     raise ValueError(f"Sizes and places are lists of positive integers; got {numbers!r}.")
-
-
-def _read(path: Path) -> tuple[Mapping[str, str], Tensors]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            names = list(stream.keys())
-            return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [""])[0][:120].rstrip(".")
-        raise CheckpointError(
-            f"{path} is truncated or broken: it begins as a safetensors file, but reading it "
-            f"failed: {reason}. Fetch the file again."
-        ) from error
 
 
 def _text(header: Mapping[str, str], key: str, path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from iagan.errors import CheckpointError
@@ -38,6 +39,7 @@ def read_tensors(path: Path) -> Tensors:
       pytorch_GAN_zoo). Read with `weights_only=True`.
     - NVIDIA's pickle of (G, D, Gs): the variables of Gs, read by `unpickle.read_pickle`.
     - .npz: TensorFlow variables by name.
+    - safetensors: all tensors.
 
     **Raises:** `CheckpointError`, in words, for everything else.
     """
@@ -53,6 +55,8 @@ def read_tensors(path: Path) -> Tensors:
         with _in_words(path, "zip archive"), zipfile.ZipFile(path) as archive:
             arrays = all(name.endswith(".npy") for name in archive.namelist())
         return _read_npz(path) if arrays else _read_torch(path)
+    if is_safetensors(path):
+        return read_safetensors(path)[1]
     if head.startswith(_LEGACY_TORCH):
         return _read_torch(path)
     if head.startswith(b"\x80"):
@@ -61,6 +65,16 @@ def read_tensors(path: Path) -> Tensors:
         f"{path} is no checkpoint: expected a torch file, a safetensors file of iagan, NVIDIA's "
         f"pickle or an .npz of TensorFlow variables; it begins with {head[:8]!r}."
     )
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], Tensors]:
+    """Metadata and tensors of a safetensors file.
+
+    **Raises:** `CheckpointError` where it is truncated or broken.
+    """
+    with _in_words(path, "safetensors file"), safe_open(path, framework="pt") as stream:
+        names = list(stream.keys())
+        return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
 
 
 def _head(path: Path) -> bytes:

@@ -1,0 +1,39 @@
+"""A latent space of your own: where a search starts, what is likely, what is allowed.
+
+python docs/examples/own_latent_space.py
+"""
+
+import dataclasses as dc
+
+import torch
+
+import iagan
+from iagan.priors import LatentSpace, register_latent
+
+
+@register_latent  # so that files can keep it, its tensors included
+@dc.dataclass(frozen=True, eq=False)
+class Near(LatentSpace):
+    """Latents near one that is known, such as that of another photograph of the same person."""
+
+    law = "near"
+    mean: torch.Tensor
+    spread: float = 0.3
+
+    def sample(self, count, rng):
+        return self.mean + self.spread * torch.randn((count, *self.shape), generator=rng)
+
+    def penalty(self, z):  # -2 log p(z) up to a constant
+        return ((z - self.mean.to(z)) / self.spread).flatten(1).square().sum(1)
+
+
+rng = torch.Generator().manual_seed(0)
+prior = iagan.load_prior("faces-64")
+known = prior.latent.sample(1, rng)[0]
+near = iagan.Generator(prior.module, Near(prior.latent.shape, known), prior.value_range)
+x = near(near.latent.sample(1, rng)).clamp(0, 1)
+y = iagan.observe(x, iagan.operators.BicubicDownsample(prior.image_shape, scale=16), 0.1, rng)
+for each in (iagan.Generator(prior.module, prior.latent, prior.value_range), near):
+    result = iagan.reconstruct(y, each, "csgm")
+    print(f"{each.latent.law}: PSNR {iagan.measure.psnr(result.image, x):.1f} dB")
+iagan.save_prior(near, "near.safetensors")

@@ -1,0 +1,96 @@
+"""Networks filled with tensors from a file, every one of which is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iagan.errors import CheckpointError, IaganError
+from iagan.priors.networks.registry import Factory
+from iagan.priors.weights.readers import Tensors
+
+
+def assemble(
+    factory: Factory,
+    settings: dict[str, Any],
+    tensors: Tensors,
+    path: Path,
+    theirs: Mapping[str, str] | None = None,
+) -> nn.Module:
+    """The network of these settings, holding these tensors as `fill` does.
+
+    Nothing is allocated before settings and shapes are known to fit.
+
+    **Raises:** `CheckpointError` for settings out of range, and what `fill` raises.
+    """
+    try:
+        with torch.device("meta"):
+            network = factory(**settings)
+    except (IaganError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} has impossible settings: {str(error).splitlines()[0]}"
+        ) from error
+    expected = getattr(network, "settings", {})
+    if expected != settings:
+        raise CheckpointError(
+            f"{path} expects all settings of {type(network).__name__}, {expected}; got {settings}. "
+            "Write it again with iagan.save_prior."
+        )
+    _check(network, tensors, path, theirs or {})
+    with torch.random.fork_rng(devices=[]):
+        network = factory(**settings)
+    return fill(network, tensors, path, theirs)
+
+
+def fill(
+    network: nn.Module, tensors: Tensors, path: Path, theirs: Mapping[str, str] | None = None
+) -> nn.Module:
+    """The network itself, holding these parameters and buffers; floating-point ones in float32.
+
+    **Arguments:**
+    - `theirs`: the names in the file, for messages, by the network's.
+
+    **Raises:** `CheckpointError` for a missing or surplus tensor, a wrong shape, integers in place
+    of numbers, NaN or Inf.
+    """
+    _check(network, tensors, path, theirs or {})
+    network.float().load_state_dict(tensors)
+    return network
+
+
+def listed(keys: Collection[str]) -> str:
+    """The first six keys, and how many there are."""
+    first = ", ".join(list(keys)[:6])
+    return (f"{first}, … ({len(keys)} keys)" if len(keys) > 6 else first) or "none"
+
+
+def _check(network: nn.Module, tensors: Tensors, path: Path, theirs: Mapping[str, str]) -> None:
+    expected = network.state_dict()
+    missing = [theirs.get(name, name) for name in expected if name not in tensors]
+    surplus = [theirs.get(name, name) for name in tensors if name not in expected]
+    if missing or surplus:
+        settings = getattr(network, "settings", {})
+        raise CheckpointError(
+            f"{path} does not hold the weights of {type(network).__name__} with {settings}: "
+            f"missing {listed(missing)}; unexpected {listed(surplus)}. Fetch the file again."
+        )
+    for name, value in tensors.items():
+        _check_tensor(theirs.get(name, name), value, expected[name], path)
+
+
+def _check_tensor(key: str, value: Tensor, expected: Tensor, path: Path) -> None:
+    if value.shape != expected.shape:
+        raise CheckpointError(
+            f"{path}: {key} expects shape {tuple(expected.shape)} beside the other weights; got "
+            f"{tuple(value.shape)} (axes in our order). Check that the file is the published one."
+        )
+    floating = expected.is_floating_point()
+    if value.layout != torch.strided or value.is_floating_point() != floating:
+        kind = "floating-point weights" if floating else f"numbers of {expected.dtype}"
+        raise CheckpointError(f"{path}: {key} expects dense {kind}; got {value.dtype}.")
+    if not bool(torch.isfinite(value).all()):
+        raise CheckpointError(f"{path}: {key} holds NaN or Inf. Fetch or train the weights again.")
