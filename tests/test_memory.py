@@ -115,7 +115,7 @@ def test_a_batch_that_is_too_large_is_halved_with_the_same_results(monkeypatch, 
     whole = run(observation, nonlinear_generator(), "csgm", csgm_steps=3)
     sizes = _scarce(monkeypatch, 2)
     halved = run(observation, nonlinear_generator(), "csgm", csgm_steps=3)
-    assert "out of memory with 4 problems at once; going on with 2" in caplog.text
+    assert "out of memory with 4 problems at once; falling back to 2" in caplog.text
     assert sizes == [4, 1, 2, 2], "what was done before is kept"
     torch.testing.assert_close(halved.image, whole.image)
     torch.testing.assert_close(halved.trace, whole.trace)
@@ -155,7 +155,7 @@ def test_one_problem_that_does_not_fit_goes_on_with_checkpointing(monkeypatch, c
 
     monkeypatch.setattr(phase.Phase, "_attempt", scarce)
     thrifty = run(observation, generator, "iagan", **options)
-    assert "out of memory with one problem; going on with activation checkpointing" in caplog.text
+    assert "out of memory with one problem; falling back to activation checkpointing" in caplog.text
     torch.testing.assert_close(thrifty.image, whole.image)
     torch.testing.assert_close(thrifty.trace, whole.trace)
 

@@ -59,7 +59,7 @@ def test_presets_are_methods_of_their_name(name, effort):
         ({"method": "csgm", "rate": float("nan")}, "rate as a number"),
         ({"method": "csgm", "optimizer": "sgd"}, "one of adam, lbfgs; got 'sgd'"),
         ({"method": "iagan", "start": 7}, "start as a method"),
-        ({"method": "back-projected"}, "not complete"),
+        ({"method": "back-projected"}, "it is missing"),
         ({"method": "dip", "steps": True}, "integer"),
         ({"method": "csgm", "bounded": 1}, "True or False"),
     ],

@@ -85,7 +85,8 @@ def test_a_problem_that_turns_nan_goes_on_from_its_best_and_the_others_do_not_no
     torch.testing.assert_close(result.trace[0, 6], result.trace[0, :5].min())
     assert result.objective[0] < result.trace[0, 4], "it must go on improving after the recovery"
     step = (result.trace[0, 7] - result.trace[0, 6]).abs()
-    assert step < 0.5 * (healthy.trace[0, 1] - healthy.trace[0, 0]).abs(), "at a smaller rate"
+    first = (healthy.trace[0, 1] - healthy.trace[0, 0]).abs()
+    assert 0.02 * first < step < 0.1 * first, "at a tenth of the rate"
 
 
 def test_weights_without_a_batch_dimension_recover_too():

@@ -8,7 +8,9 @@ import torch
 
 import iagan
 from iagan.errors import SettingError, ShapeError
+from iagan.methods import dip
 from iagan.methods.networks import AdaptedNetworks
+from iagan.methods.task import Task
 from iagan.operators import (
     BicubicDownsample,
     Gaussian,
@@ -54,6 +56,18 @@ def test_back_projection_fits_y_and_changes_only_what_was_measured(operator):
     assert gap < 1e-5, "y is kept in single precision"
     step = moved - guess
     torch.testing.assert_close(operator.pinv(operator(step)), step, rtol=0, atol=1e-5)
+
+
+def test_back_projection_twice_removes_what_an_iterated_pinv_leaves():
+    """A camera's A† is computed to a relative tolerance of 1e-12; y is then fitted to rounding."""
+    operator = BicubicDownsample(SHAPE, scale=2) @ UniformBlur(SHAPE, size=5)
+    rng = torch.Generator().manual_seed(0)
+    truth, guess = torch.rand(2, 1, *SHAPE, generator=rng, dtype=torch.float64)
+    observation = iagan.observe(truth, operator)
+    once = guess + operator.pinv(observation.y - operator(guess))
+    assert (operator(once) - observation.y).abs().max() > 1e-13, "the test's A† must be inexact"
+    moved = iagan.back_project(guess, observation)
+    assert (operator(moved) - observation.y).abs().max() < 1e-14
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=ids)
@@ -111,6 +125,18 @@ def test_dip_learns_and_does_not_depend_on_the_batch():
     torch.testing.assert_close(
         torch.cat([result.image for result in alone]), few.image, rtol=0, atol=1e-4
     )
+
+
+def test_dips_network_and_input_are_the_authors():
+    """Five scales, fewer of a small image; 32 channels of input, uniform in [0, 0.1]."""
+    for side, scales in ((64, 5), (16, 3)):
+        y = iagan.Observation(torch.zeros(1, 3, side, side), Identity((3, side, side)))
+        task = Task(y, None, (0,))
+        assert len(dip._network(task, 0).module.down) == scales
+        u = dip._uniform_input(task, 0)
+        assert u.shape == (1, 32, side, side)
+        assert 0 <= u.min() < 1e-4 and 0.0999 < u.max() <= 0.1
+        assert float(u.mean()) == pytest.approx(0.05, rel=0.02)
 
 
 def test_stacked_weights_give_the_same_as_a_module_an_image():
@@ -248,7 +274,7 @@ def test_dip_takes_a_quarter_of_its_iterations_under_noise():
     [
         ({"method": "magic"}, SettingError, "csgm-bp"),
         ({"prior": None}, SettingError, "needs a prior"),
-        ({"seed": [1, 2]}, SettingError, "one an image"),
+        ({"seed": [1, 2]}, SettingError, "one per image"),
         ({"seed": -1}, SettingError, "seeds"),
         ({"effort": "slow"}, SettingError, "fast, paper"),
         ({"prior": "wrong size"}, ShapeError, "Build the operator"),

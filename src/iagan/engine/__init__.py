@@ -1,4 +1,4 @@
-"""The engine: one loop that minimises, the threads it runs on, how it is executed."""
+"""The engine: the minimisation loop, its worker threads, and its execution settings."""
 
 from iagan.engine.events import Event, EventCallback
 from iagan.engine.execution import Execution, idle_threads

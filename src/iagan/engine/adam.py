@@ -1,7 +1,7 @@
-"""Adam (Kingma and Ba, 2015) over a batch of problems, of which one may have to go on slower.
+"""Adam (Kingma and Ba, 2015) over a batch of problems with separate learning rates.
 
-It is torch's own kernel, called directly: `torch.optim.Adam` imports torch's compiler when it is
-first made, which takes a second.
+Calls torch's kernel directly: constructing a `torch.optim.Adam` imports torch's compiler, which
+takes a second.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch.optim.adam import adam
 from iagan.operators.linalg import per_image
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-"""The defaults of `torch.optim.Adam`."""
+"""Adam's constants, the defaults of `torch.optim.Adam`."""
 RECOVERY_FACTOR = 0.1
-"""Factor on the learning rate of a problem whose objective turned NaN or infinite."""
+"""Factor on the learning rate of a problem whose objective became NaN or infinite."""
 
 
 class Adam:
-    """Moves `leaves` in place by their `.grad`, bit for bit as `torch.optim.Adam(fused=True)`.
+    """Updates `leaves` in place by their `.grad`, bit for bit as `torch.optim.Adam(fused=True)`.
 
     **Arguments:**
-    - `leaves`: by name, `(batch, ...)`, or of any shape where there is one problem alone.
-    - `rates`: the learning rate of each.
-    - `schedule`: step → factor on the rates.
+    - `leaves`: variables by name, `(batch, ...)`, or of any shape for a single problem.
+    - `rates`: learning rate of each variable.
+    - `schedule`: maps a step to a factor on the rates.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Adam:
             name: torch.zeros((), dtype=torch.float32, device=leaf.device)
             for name, leaf in leaves.items()
         }
-        self.factor: Tensor | None = None  # per problem, once one of them had to recover
+        self.factor: Tensor | None = None  # `(batch,)`, once a problem has had to recover
         self.by_rate: dict[float, list[str]] = {}
         for name in leaves:
             self.by_rate.setdefault(rates[name], []).append(name)
@@ -52,7 +52,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, values: Tensor) -> None:
-        """One step; Adam does not need the objective's `values`."""
+        """Take one step; the objective's `values` are not used."""
         schedule = 1.0 if self.schedule is None else self.schedule(self.taken)
         self.taken += 1
         before = None
@@ -86,7 +86,9 @@ class Adam:
 
     @torch.no_grad()
     def recover(self, best: Mapping[str, Tensor], broken: Tensor) -> None:
-        """Problems of the mask `broken` go on from `best`, with new moments and a smaller rate."""
+        """Restart the problems of the mask `broken` from `best`, with new moments and smaller
+        rates.
+        """
         if self.factor is None:
             self.factor = torch.ones(len(broken), device=broken.device)
         self.factor = torch.where(broken, self.factor * RECOVERY_FACTOR, self.factor)
@@ -98,7 +100,7 @@ class Adam:
 
     @torch.no_grad()
     def select(self, problems: Tensor) -> dict[str, Tensor]:
-        """Go on with some of the problems, a mask; returns the new leaves."""
+        """Keep only the problems of a mask; returns the new leaves."""
         self.leaves = {
             name: leaf.detach()[problems].requires_grad_() for name, leaf in self.leaves.items()
         }

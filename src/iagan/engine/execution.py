@@ -1,4 +1,4 @@
-"""How something is computed, apart from what is computed."""
+"""Where and how a reconstruction is computed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Precision = Literal["float32", "mixed", "bfloat16"]
 
 @dc.dataclass(frozen=True)
 class Execution:
-    """Where and how a reconstruction is computed; the results differ by rounding alone.
+    """Where and how a reconstruction is computed; results differ only by rounding.
 
     **Arguments:**
-    - `device`: `"cpu"`, `"cuda"`, `"mps"`, …; None: where the prior is.
-    - `precision`: of the prior's network: `"float32"` (its own), `"bfloat16"`, or `"mixed"`,
-      bfloat16 for CSGM alone. Variables, their Adam moments and residuals keep their precision.
-      L-BFGS always gets the exact network: a line search is at a loss with rounded objectives.
-    - `compile`: let `torch.compile` translate the network, half a minute at its first call: fewer
-      and larger steps on a GPU. No use on a CPU.
-    - `threads`: CPU threads at most; None: `torch.get_num_threads()`.
-    - `batch_size`: images worked on at once, at most; None: what fits and pays.
-    - `checkpointing`: compute layers again in the backward pass instead of keeping them, for less
-      memory; None: where the memory does not suffice otherwise.
+    - `device`: `"cpu"`, `"cuda"`, `"mps"`, …; None: the prior's device.
+    - `precision`: numeric precision of the prior's network: `"float32"` (its own), `"bfloat16"`, or
+      `"mixed"`, bfloat16 for CSGM only. Variables, Adam's moments and residuals keep their
+      precision. L-BFGS always runs in float32: its line search fails on rounded objectives.
+    - `compile`: compile the network with `torch.compile`, which takes half a minute on its first
+      call and fuses operations on a GPU. Useless on a CPU.
+    - `threads`: maximum number of CPU threads; None: `torch.get_num_threads()`.
+    - `batch_size`: maximum number of images processed at once; None: chosen by memory and speed.
+    - `checkpointing`: recompute activations in the backward pass to save memory; None: only where
+      memory would not suffice otherwise.
 
     **Raises:** `SettingError`.
     """
@@ -72,10 +72,10 @@ class Execution:
 
 
 def idle_threads(seconds: float = 0.1) -> int:
-    """CPU threads that other programs leave free, watched for so long; at least 1, at most torch's.
+    """Number of CPU cores idle over the next `seconds`; at least 1, at most torch's threads.
 
-    Two threads of one computation wait for each other at every step: beside a program that keeps
-    one of two cores busy, one thread is several times as quick as two.
+    The threads of a computation wait for each other at every step: while another program occupies
+    one of two cores, one thread is several times faster than two.
     """
     most = torch.get_num_threads()
     before = _idle_ticks()
@@ -89,10 +89,10 @@ def idle_threads(seconds: float = 0.1) -> int:
 
 
 def _idle_ticks() -> list[int] | None:
-    """What each core has been idle for, in ticks of the clock; None where nobody counts them."""
+    """Idle time of each core in clock ticks, or None where the platform does not report it."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
     except OSError:
         return None
     cores = [line.split() for line in lines if line.startswith("cpu") and line[3] != " "]
-    return [int(core[4]) + int(core[5]) for core in cores]  # idle, and waiting for a disk
+    return [int(core[4]) + int(core[5]) for core in cores]  # idle, and waiting for I/O

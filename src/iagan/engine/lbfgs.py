@@ -1,8 +1,7 @@
-r"""L-BFGS over a batch of independent problems, each at its own point of its line search.
+r"""L-BFGS over a batch of independent problems, each with its own line search.
 
-A line search evaluates a problem several times before it moves, and problems differ. Here one whose
-trial point is accepted moves, and one whose is not tries a shorter step, at the same evaluation of
-the batch: none waits for the others, and none depends on them.
+The line searches run asynchronously: at each evaluation of the batch, problems whose trial point is
+accepted advance, and the others try a shorter step. No problem waits for or depends on another.
 
 **Source:** Nocedal and Wright, Numerical Optimization (2006), algorithms 7.4 and 3.1. The letters
 are theirs: $f$ and $g$ at $x$, direction $p$, step length $\alpha$, $s = \Delta x$ and
@@ -20,15 +19,15 @@ from torch import Tensor
 
 @dc.dataclass(frozen=True)
 class LbfgsOptions:
-    """Constants of the method.
+    """Constants of L-BFGS and its line search.
 
     **Arguments:**
-    - `memory`: how many pairs (s, y) are kept.
-    - `armijo`: $c_1$, the share of the predicted decrease that a step must bring.
-    - `min_backtrack`, `max_backtrack`: bounds on the factor by which a rejected step is shortened.
+    - `memory`: number of pairs (s, y) kept.
+    - `armijo`: $c_1$, the fraction of the predicted decrease that a step must achieve.
+    - `min_backtrack`, `max_backtrack`: bounds on the backtracking factor.
     - `max_rms_step`: largest root mean square of a problem's step, for variables of about unit
-      size, as latents are: the second step, from one pair alone, may else leave the region of the
-      start (benchmarks/NOTES.md).
+      scale, such as latents: the second step, based on a single pair, could otherwise leave the
+      neighbourhood of the start (benchmarks/NOTES.md).
     - `max_rejections`: consecutive rejections after which the pairs are dropped.
     """
 
@@ -41,9 +40,10 @@ class LbfgsOptions:
 
 
 class Lbfgs:
-    """Minimises the objective of every problem; moves `leaves`, `(batch, ...)`, in place.
+    """Minimises the objective of every problem; updates `leaves`, `(batch, ...)`, in place.
 
-    **Shapes:** inside, problems are flat: x, g, p `(batch, d)`, s and y `(batch, memory, d)`.
+    **Shapes:** internally, variables are flattened: x, g, p `(batch, d)`, s and y `(batch, memory,
+    d)`.
     """
 
     def __init__(self, leaves: Mapping[str, Tensor], options: LbfgsOptions | None = None) -> None:
@@ -62,9 +62,9 @@ class Lbfgs:
 
     @torch.no_grad()
     def step(self, values: Tensor) -> None:
-        """Move the leaves to where each problem is to be evaluated next.
+        """Move the leaves to each problem's next trial point.
 
-        `values`, `(batch,)`, is the objective where the leaves are, whose `.grad` is there.
+        `values`, `(batch,)`, is the objective at the leaves, whose `.grad` is set.
         """
         trial = _flat(self.leaves)
         gradient = torch.cat([leaf.grad.flatten(1) for leaf in self.leaves.values()], 1)  # type: ignore[union-attr]
@@ -78,10 +78,10 @@ class Lbfgs:
         _put(self.x + self.alpha[:, None] * self.p, self.leaves)
 
     def recover(self, best: Mapping[str, Tensor], broken: Tensor) -> None:
-        """Nothing to do: where the objective is not finite, `step` backtracks."""
+        """Does nothing: `step` backtracks where the objective is not finite."""
 
     def select(self, problems: Tensor) -> dict[str, Tensor]:
-        """Go on with some of the problems, a mask; returns the new leaves."""
+        """Keep only the problems of a mask; returns the new leaves."""
         self.leaves = {
             name: leaf.detach()[problems].requires_grad_() for name, leaf in self.leaves.items()
         }
@@ -90,7 +90,7 @@ class Lbfgs:
         return self.leaves
 
     def _backtrack(self, rejected: Tensor, values: Tensor, predicted_decrease: Tensor) -> None:
-        """To the minimum of the parabola through f, its slope and the rejected value."""
+        """Shorten to the minimiser of the parabola through f, its slope and the rejected value."""
         options = self.options
         surplus = 2 * (values - self.f - predicted_decrease)
         share = (-predicted_decrease / surplus).nan_to_num(*[options.min_backtrack] * 3)
@@ -121,7 +121,7 @@ class Lbfgs:
         self.alpha = torch.where(accepted, alpha, self.alpha)
 
     def _inverse_hessian_times(self, q: Tensor) -> Tensor:
-        """The two loops of algorithm 7.4; pairs that are not there yet are zero."""
+        """The two-loop recursion, algorithm 7.4; pairs not yet collected are zero."""
         sy = (self.s * self.y).sum(2)
         rho = torch.where(sy > 0, 1 / sy, torch.zeros_like(sy))
         alphas = torch.zeros_like(rho)
@@ -138,7 +138,7 @@ class Lbfgs:
 
 
 def _first_alpha(g: Tensor) -> Tensor:
-    """So that no entry moves by more than 1 where nothing of the curvature is known."""
+    """Initial step length without curvature information: no entry changes by more than 1."""
     return 1 / g.abs().sum(1).clamp_min(1)
 
 

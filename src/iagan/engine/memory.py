@@ -1,4 +1,4 @@
-"""How many problems fit into the memory that is available."""
+"""The number of problems that fit into the available memory."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import torch
 from torch import Tensor
 
 SHARE = 0.6
-"""Share of the available memory that a batch may take: allocators waste some, and other programs
-need some."""
+"""Fraction of the available memory that a batch may use; the rest is left to fragmentation and
+other programs."""
 COPIES = 6
-"""Tensors of a variable's size: itself, its gradient, Adam's two moments, its best value and a
+"""Number of tensors per variable: itself, its gradient, Adam's two moments, its best value and a
 temporary."""
 WORKSPACE = 2.0
-"""A step's peak memory over what its forward pass keeps for the backward pass, measured."""
+"""Measured ratio of a step's peak memory to the activations saved for the backward pass."""
 
 
 def problems_that_fit(
     device: torch.device, leaves: Mapping[str, Tensor], forward: Callable[[], object]
 ) -> int:
-    """Problems like the one of `leaves`, whose objective `forward` evaluates once; at least 1."""
+    """Number of problems like that of `leaves`, whose objective `forward` evaluates; at least 1."""
     state = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
     problem = COPIES * state + WORKSPACE * saved_bytes(forward)
     return max(1, int(SHARE * available_memory(device) / max(problem, 1)))
 
 
 def saved_bytes(forward: Callable[[], object]) -> int:
-    """Bytes of the tensors that `forward` keeps for a backward pass, shared ones counted once."""
+    """Bytes of the tensors that `forward` saves for the backward pass, shared ones counted once."""
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # else an output that its own node keeps holds the graph for ever
+        return tensor.detach()  # an output saved by its own node would keep the graph alive
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
         result = forward()
@@ -44,10 +44,10 @@ def saved_bytes(forward: Callable[[], object]) -> int:
 
 
 def available_memory(device: torch.device, root: Path = Path("/")) -> int:
-    """Bytes available on `device`, or `sys.maxsize` where the platform does not report it.
+    """Free bytes on `device`, or `sys.maxsize` where the platform does not report it.
 
-    On Linux what the kernel estimates for the machine, or what a control group (a container, a
-    batch job) leaves below its limit, if that is less. `root` is the file system's.
+    On Linux the kernel's estimate for the machine, or what remains below the limit of a control
+    group (a container, a batch job), if less. `root` is the root of the file system.
     """
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -64,7 +64,7 @@ def _of_the_machine(root: Path) -> int:
 
 
 def _of_control_groups(root: Path) -> list[int]:
-    """What is left below the limit of this process's group and of each group above it."""
+    """Bytes left below the limits of this process's group and of its ancestors."""
     left = [sys.maxsize]
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
@@ -97,11 +97,11 @@ def _left_in(folder: Path, limit: str, usage: str) -> int:
 
 
 def _reclaimable(folder: Path) -> int:
-    """Bytes of files in memory that the kernel gives up before it refuses any."""
+    """Bytes of page cache that the kernel reclaims before it refuses an allocation."""
     fields = dict(line.split(" ", 1) for line in (folder / "memory.stat").read_text().splitlines())
     return int(fields.get("inactive_file", fields.get("total_inactive_file", "0")))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch failed for want of memory, on a GPU or a CPU."""
+    """Whether torch ran out of memory, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,8 +1,8 @@
-"""The one loop that every method runs: Adam or L-BFGS over a batch of independent problems.
+"""The minimisation loop of all methods: Adam or L-BFGS over a batch of independent problems.
 
-A problem is one image, or one start of it. On a CPU a batch has a few problems, or one; on a GPU,
-where every call costs, it has many, their weights stacked. Problem i goes the way that it would go
-alone.
+A problem is one image, or one start of it. On a CPU a batch has one or a few problems; on a GPU,
+where every call has overhead, many, with stacked weights. The batch does not change the result of a
+problem.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from iagan.operators.linalg import per_image
 from iagan.types import Image, PerImage
 
 Leaves: TypeAlias = Mapping[str, Tensor]
-"""Variables by name, `(batch, ...)`; of any shape where the batch is a single problem."""
+"""Variables by name, `(batch, ...)`; of any shape for a single problem."""
 
 Objective: TypeAlias = Callable[[Leaves, int, Tensor], tuple[PerImage, Image]]
-"""`(leaves, step, problems) → (values, images)`: of the problems at these indices, which are as
-many as the leaves have rows. Each value depends on its own row alone."""
+"""`(leaves, step, problems) → (values, images)`, where `problems` are the indices of the problems
+in the leaves' batch. Each value depends on its own problem's variables only."""
 
 OnStep: TypeAlias = Callable[[int, "Best"], bool]
-"""Called after every evaluation with the step and the best so far; returns whether to stop here."""
+"""Called after every evaluation with the step and the best iterates; returns whether to stop."""
 
 CHECK_EVERY = 10
-"""Steps between two checks of which problems are finished; on a GPU each check waits for it."""
+"""Steps between checks for finished problems; each check synchronises a GPU."""
 
 
 @dc.dataclass(frozen=True)
 class MinimizeOptions:
-    """How `minimize` proceeds and when it ends.
+    """Optimizer settings and stopping criteria of `minimize`.
 
     **Arguments:**
-    - `steps`: iterations at most.
-    - `rates`: Adam's learning rate of every variable; None: L-BFGS, which chooses its own steps.
-    - `schedule`: step → factor on the rates.
-    - `goal`: `(batch,)`; a problem ends at its first iterate whose objective is at most that.
-    - `plateau`: a problem ends where `CHECK_EVERY` steps lowered its best objective by no more than
-      this share.
-    - `project`: changes the leaves in place after every step (projected gradient descent).
+    - `steps`: maximum number of iterations.
+    - `rates`: Adam's learning rate for each variable; None: L-BFGS, which has none.
+    - `schedule`: maps a step to a factor on the rates.
+    - `goal`: `(batch,)`; a problem stops at its first iterate with an objective of at most this.
+    - `plateau`: a problem stops when `CHECK_EVERY` steps have reduced its best objective by no more
+      than this fraction.
+    - `project`: projects the leaves in place after every step (projected gradient descent).
     """
 
     steps: int
@@ -58,15 +58,15 @@ class MinimizeOptions:
 
 @dc.dataclass(frozen=True)
 class MinimizeResult:
-    """The iterate of smallest objective of every problem, and how it was reached.
+    """The iterate of smallest objective of every problem, and statistics of its minimisation.
 
     **Arguments:**
-    - `variables`, `image`, `objective`: at that iterate. If none was finite, the objective is inf,
-      and the image need not be finite.
-    - `trace`: `(batch, evaluations)`, the objective at the start and after every step; NaN and inf
-      stay visible. A finished problem keeps its last value.
-    - `steps`: how many steps the problem took.
-    - `recoveries`: how many times its objective was not finite.
+    - `variables`, `image`, `objective`: values at that iterate. If no objective was finite, it is
+      inf, and the image may not be finite.
+    - `trace`: `(batch, evaluations)`, the objective at the start and after every step, including
+      NaN and inf; the last value of a finished problem is repeated.
+    - `steps`: number of steps taken.
+    - `recoveries`: number of evaluations whose objective was not finite.
     """
 
     variables: dict[str, Tensor]
@@ -77,15 +77,8 @@ class MinimizeResult:
     recoveries: Int[Tensor, " batch"]
 
     def pick(self, problems: Tensor) -> MinimizeResult:
-        """Those of an index or mask."""
-        return MinimizeResult(
-            {name: value[problems] for name, value in self.variables.items()},
-            self.image[problems],
-            self.objective[problems],
-            self.trace[problems],
-            self.steps[problems],
-            self.recoveries[problems],
-        )
+        """The problems of an index or mask."""
+        return _field_by_field([self], lambda values: values[0][problems])
 
 
 def minimize(
@@ -95,15 +88,15 @@ def minimize(
     count: int,
     on_step: OnStep | None = None,
 ) -> MinimizeResult:
-    """Adam or L-BFGS from `start`, whose tensors are the leaves and are moved in place.
+    """Minimise by Adam or L-BFGS from `start`, whose tensors become the leaves.
 
-    A problem whose objective turns NaN or infinite goes on from its best iterate at a tenth of its
-    rate (L-BFGS: by a shorter step); the others do not notice.
+    A problem whose objective becomes NaN or infinite restarts from its best iterate at a tenth of
+    its rate (L-BFGS: takes a shorter step), without effect on the others.
 
     **Arguments:**
     - `objective`: evaluated at most `options.steps + 1` times.
-    - `start`: its contents are overwritten.
-    - `count`: how many problems there are.
+    - `start`: initial values, overwritten.
+    - `count`: number of problems.
     """
     leaves: Leaves = {name: leaf.requires_grad_() for name, leaf in start.items()}
     lbfgs = options.rates is None
@@ -137,10 +130,11 @@ def minimize(
 
 
 class Best:
-    """The best iterate so far of every problem that still runs, and what became of the others.
+    """The best iterates of the running problems, and the results of the finished ones.
 
-    - `problems`: indices of those that run; `variables`, `image`, `objective`: their best iterates.
-    - `current`: `(running,)`, their last objective; `broken`: where it was not finite.
+    - `problems`: indices of the running problems.
+    - `variables`, `image`, `objective`: their best iterates.
+    - `current`: `(running,)`, their latest objectives; `broken`: where those are not finite.
     """
 
     def __init__(self, leaves: Leaves, count: int, options: MinimizeOptions) -> None:
@@ -164,7 +158,7 @@ class Best:
 
     @torch.no_grad()
     def record(self, values: PerImage, leaves: Leaves, images: Image) -> None:
-        """Take note of an evaluation."""
+        """Record an evaluation."""
         running = self.objective > self._goal
         improved = running & (values < self.objective)
         first = self.image.numel() == 0
@@ -180,7 +174,7 @@ class Best:
         self._recoveries += self.broken
 
     def running(self) -> Tensor:
-        """Which problems have neither reached their goal nor stopped gaining, `(running,)`."""
+        """Mask of the problems that have neither reached their goal nor a plateau, `(running,)`."""
         if self._plateau:
             least = (1 - self._plateau) * self._at_last_check
             stalled = self._at_last_check.isfinite() & (self.objective >= least)
@@ -189,7 +183,7 @@ class Best:
         return self.objective > self._goal
 
     def retire(self, running: Tensor) -> None:
-        """Set the results of the problems aside that are not in the mask `running`."""
+        """Store the results of the problems outside the mask `running`, and drop these problems."""
         everything = self._result()
         self._finished.append((self.problems[~running], everything.pick(~running)))
         for name in ("problems", "image", "objective", "current", "broken", "_goal"):
@@ -200,7 +194,7 @@ class Best:
         self._steps, self._recoveries = self._steps[running], self._recoveries[running]
 
     def result(self) -> MinimizeResult:
-        """Of all problems, in their first order."""
+        """The results of all problems, in their original order."""
         if not self._finished:
             return self._result()
         parts = [*self._finished, (self.problems, self._result())]
@@ -215,22 +209,22 @@ class Best:
 
 
 def join(parts: list[MinimizeResult]) -> MinimizeResult:
-    """Results of several batches as one; a shorter trace is extended by its last value."""
+    """Concatenate results of several batches; shorter traces are padded with their last value."""
     length = max(part.trace.shape[1] for part in parts)
 
-    def cat(field: Callable[[MinimizeResult], Tensor]) -> Tensor:
-        return torch.cat([field(part) for part in parts])
+    def extended(trace: Tensor) -> Tensor:
+        return torch.cat([trace, trace[:, -1:].expand(-1, length - trace.shape[1])], 1)
 
+    parts = [dc.replace(part, trace=extended(part.trace)) for part in parts]
+    return _field_by_field(parts, torch.cat)
+
+
+def _field_by_field(
+    parts: list[MinimizeResult], function: Callable[[list[Tensor]], Tensor]
+) -> MinimizeResult:
+    """`function` of the results' values of each field, and of each variable."""
+    variables = {k: function([part.variables[k] for part in parts]) for k in parts[0].variables}
+    names = ("image", "objective", "trace", "steps", "recoveries")
     return MinimizeResult(
-        variables={name: cat(lambda part: part.variables[name]) for name in parts[0].variables},  # noqa: B023
-        image=cat(lambda part: part.image),
-        objective=cat(lambda part: part.objective),
-        trace=cat(lambda part: extend(part.trace, length)),
-        steps=cat(lambda part: part.steps),
-        recoveries=cat(lambda part: part.recoveries),
+        variables, *(function([getattr(part, name) for part in parts]) for name in names)
     )
-
-
-def extend(trace: Tensor, length: int) -> Tensor:
-    """A trace `(batch, evaluations)` of that length, its last value repeated."""
-    return torch.cat([trace, trace[:, -1:].expand(-1, length - trace.shape[1])], 1)

@@ -1,7 +1,7 @@
-"""Independent problems on the threads of a CPU, a problem a thread.
+"""Independent problems on the threads of a CPU, one problem per thread.
 
-Two threads with a problem each are quicker than two threads in every convolution: small layers and
-what lies between them use one thread anyway. On a GPU there is one worker.
+Two threads with one problem each are faster than two threads per convolution, since small layers
+and the operations between them use one thread anyway. A GPU has one worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Cancellation:
-    """Asks running work to end soon, with what it has; `cause` is why, None while it may go on."""
+    """A request to stop work early and return partial results; `cause` is the reason, or None."""
 
     def __init__(self) -> None:
         self.cause: BaseException | None = None
@@ -42,13 +42,12 @@ def map_on_threads(
 ) -> list[Result]:
     """`[function(problem, tell) for problem in problems]`, on at most `workers` threads.
 
-    Gradients are enabled in `function` whatever the caller's mode. Several workers are new threads,
-    each with its share of the `threads` inside torch's operations; one is the caller's own thread,
-    whose pool of OpenMP threads is there already (a second pool beside it makes both wait longer).
-    The process's own number of threads stays as it is. What a worker tells reaches `on_event` in
-    the caller's thread. An exception there, and Ctrl-C, is put into `cancellation`, which
-    `function` should heed; the results are then returned as usual. An exception of `function` is
-    raised when all workers have ended.
+    Gradients are enabled in `function` whatever the caller's mode. Several workers are new threads
+    that divide the `threads` of torch's operations among them; a single worker is the caller's
+    thread, whose pool of OpenMP threads exists already (a second pool would slow both down). The
+    process's thread count is unchanged. `on_event` is called in the caller's thread. An exception
+    there, or Ctrl-C, is stored in `cancellation`, which `function` should check; results are then
+    returned as usual. An exception of `function` is raised once all workers have ended.
     """
     count = min(workers or threads, threads, len(problems))
     if count == 1:
@@ -80,12 +79,12 @@ def map_on_threads(
         for thread in pool:
             thread.start()
         ready.wait()
-    except BaseException as error:  # a thread that cannot start, or Ctrl-C
+    except BaseException as error:  # a thread could not start, or Ctrl-C
         cancellation.cause = error
-        ready.abort()  # the others wait for it
+        ready.abort()  # releases the other threads
         raise
     finally:
-        _use_threads(before)  # also for threads that others start from now on
+        _use_threads(before)  # also the default of new threads
     _follow(told, count, cancellation, on_event)
     for thread in pool:
         thread.join()
@@ -101,7 +100,7 @@ def _one_by_one(
     cancellation: Cancellation,
     on_event: EventCallback | None,
 ) -> list[Result]:
-    """In the caller's thread, where Ctrl-C waits for the next step."""
+    """`map_on_threads` in the caller's thread, where Ctrl-C is deferred to the next step."""
 
     def tell(event: Event) -> None:
         if on_event is None or cancellation:
@@ -122,12 +121,12 @@ def _one_by_one(
 
 @contextlib.contextmanager
 def _deferred_interrupt(cancellation: Cancellation) -> Iterator[None]:
-    """Inside, the first Ctrl-C is put into `cancellation`; the second is raised as ever."""
+    """Stores the first Ctrl-C in `cancellation`; a second one raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python handles signals in its main thread alone
+        yield  # Python handles signals in its main thread only
         return
     before = signal.getsignal(signal.SIGINT)
-    if not callable(before):  # ignored, or not Python's to handle
+    if not callable(before):  # ignored, or not handled by Python
         yield
         return
 
@@ -144,7 +143,7 @@ def _deferred_interrupt(cancellation: Cancellation) -> Iterator[None]:
 
 
 def _use_threads(count: int) -> None:
-    """In this thread. Before a thread has asked once, torch overwrites what it sets."""
+    """Set this thread's count; torch overwrites a count set before the first query."""
     torch.get_num_threads()
     torch.set_num_threads(count)
 
@@ -155,7 +154,7 @@ def _follow(
     cancellation: Cancellation,
     on_event: EventCallback | None,
 ) -> None:
-    """Pass events on until all workers have ended."""
+    """Forward events until all workers have ended."""
     while workers:
         try:
             event = told.get()
@@ -164,6 +163,6 @@ def _follow(
             elif on_event is not None and not cancellation:
                 on_event(event)
         except BaseException as error:
-            if cancellation:  # a second Ctrl-C does not wait
+            if cancellation:  # a second Ctrl-C is not deferred
                 raise
             cancellation.cause = error

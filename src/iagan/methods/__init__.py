@@ -1,4 +1,4 @@
-"""Methods as values: what recovers images, and every setting of it."""
+"""Reconstruction methods, as values that hold all their settings."""
 
 from iagan.methods import presets
 from iagan.methods.base import METHODS, Method, from_spec, register

@@ -1,4 +1,4 @@
-"""What a method is: a value that holds every setting, and recovers images."""
+"""The interface of methods: values that hold every setting and recover images."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ if TYPE_CHECKING:
     from iagan.methods.task import Task
 
 MAX_DEPTH = 8
-"""How deeply the methods of a spec may be nested."""
+"""Largest nesting depth of the methods in a spec."""
 
 METHODS: dict[str, type[Method]] = {}
-"""Every method by its `kind`, the word in specs; `register` adds to it."""
+"""Method classes by `kind`, their name in specs; extended by `register`."""
 
 
 class Method(abc.ABC):
-    """A way to recover images; a subclass is a frozen dataclass whose fields are all its settings.
+    """A reconstruction method; a subclass is a frozen dataclass whose fields are its settings.
 
-    It sets `kind` and `needs_prior`, and implements `run`, and `iterations` where it has some.
-    Decorated with `register`, its specs can be read back, also outside this package.
+    It sets `kind` and `needs_prior` and implements `run`, and `iterations` if it iterates. With the
+    decorator `register`, also outside this package, its specs can be read back.
     """
 
     kind: ClassVar[str] = ""
-    """The word in specs; a concrete class sets it."""
+    """Name in specs; set by a concrete class."""
     needs_prior: ClassVar[bool] = True
     """Whether `run` uses `task.prior`."""
 
     @property
     def name(self) -> str:
-        """What results and tables call it: `"csgm"`, `"iagan-bp"`."""
+        """Name in results and tables, such as `"csgm"` or `"iagan-bp"`."""
         return self.kind
 
     @abc.abstractmethod
     def run(self, task: Task) -> Estimate:
-        """Recover the images of `task`; `task.estimate(other)` runs another method first, once."""
+        """Recover the images of `task`; `task.estimate(other)` is the cached result of another
+        method.
+        """
 
     def iterations(self) -> dict[str, int]:
-        """Iterations an image at most, by phase: `{"csgm": 1600}`; none by default."""
+        """Maximum iterations per image by phase, such as `{"csgm": 1600}`; empty by default."""
         return {}
 
     def messages(self, task: Task) -> list[str]:
-        """What the user should know of this method on this observation, one line each."""
+        """Warnings for the user about this method on this observation, one line each."""
         return []
 
     def spec(self) -> dict[str, Any]:
@@ -63,7 +65,7 @@ Concrete = TypeVar("Concrete", bound=type[Method])
 
 
 def register(method: Concrete) -> Concrete:
-    """A class decorator: specs of `method.kind` are read back as this class.
+    """A class decorator that makes specs of `method.kind` readable.
 
     **Raises:** `SettingError` where another class has that kind.
     """
@@ -73,15 +75,15 @@ def register(method: Concrete) -> Concrete:
         method.__qualname__,
     ):
         raise SettingError(
-            f"register expects a kind that no other method has; got {method.kind!r}, which is "
-            f"{known.__name__}'s. Choose another."
+            f"register expects a kind that no other method has; got {method.kind!r}, that of "
+            f"{known.__name__}. Choose another."
         )
     METHODS[method.kind] = method
     return method
 
 
 def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
-    """The method that `Method.spec` described. Nothing in a spec is run.
+    """The method described by a `Method.spec`. No code in a spec is run.
 
     **Raises:** `SettingError`, one line, for everything that is not such a spec.
     """
@@ -111,7 +113,7 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
         if field.default is field.default_factory is dc.MISSING and field.name not in fields
     ]
     if missing:
-        raise SettingError(f"The spec of method '{kind}' is not complete: {missing[0]} is missing.")
+        raise SettingError(f"The spec of method '{kind}' expects {missing[0]}; it is missing.")
     return cls(**fields)
 
 

@@ -30,7 +30,7 @@ Start = Literal["random", "encoder"]
 
 @dc.dataclass(frozen=True)
 class Round:
-    """A part of CSGM: how many starts an image still run in it, and their iterations."""
+    """A round of successive halving: starts per image, and the iterations of each."""
 
     starts: int
     steps: int
@@ -39,17 +39,20 @@ class Round:
 @register
 @dc.dataclass(frozen=True)
 class CSGM(Method):
-    r"""$\min_z \|y - A G(z)\|^2$; the best of several starts of each image.
+    r"""$\min_z \|y - A G(z)\|^2$, the best of several starts per image.
 
     **Arguments:** (defaults: the paper's)
-    - `steps`: iterations of a start, an evaluation each.
+    - `steps`: iterations per start; each evaluates the objective once.
     - `optimizer`: `"adam"`, or `"lbfgs"`, which needs about a tenth of the iterations.
-    - `rate`: Adam's learning rate; L-BFGS has none.
-    - `restarts`: starts of z an image; the one of smallest objective is kept. More only append.
-    - `halving_steps`: iterations after which the worse half of an image's starts is given up, and
-      again after as many more, until one is left; None: all run to the end.
-    - `first_start`: `"random"`, as all others, or `"encoder"`: the prior's, of the naive picture.
-    - `plateau`: a start ends where ten iterations lowered the objective by no more than this share.
+    - `rate`: Adam's learning rate; not used by L-BFGS.
+    - `restarts`: starts of z per image; the one with the smallest objective is kept. A larger
+      number adds starts to those of a smaller one.
+    - `halving_steps`: iterations per round of successive halving, after which the worse half of an
+      image's starts is dropped, until one is left; None: no halving.
+    - `first_start`: `"random"`, as all others, or `"encoder"`: the prior's encoding of the naive
+      reconstruction.
+    - `plateau`: a start stops when ten iterations have reduced the objective by no more than this
+      fraction.
     - `fidelity`: what is minimised: `"least-squares"`, or `"back-projection"`,
       $\|A^\dagger(y - A x)\|^2$ (Tirer and Giryes, arXiv 1906.06794).
     - `latent_prior_weight`: 1/N, weight of the prior's penalty on z (`penalized`); 0: none.
@@ -85,7 +88,7 @@ class CSGM(Method):
             check_number(self, name)
 
     def rounds(self) -> list[Round]:
-        """One round, or several of successive halving, rounded up."""
+        """The rounds of successive halving, rounded up; one round without halving."""
         starts, left, rounds = self.restarts, self.steps, []
         while self.halving_steps is not None and starts > 1:
             rounds.append(Round(starts, min(self.halving_steps, left)))
@@ -93,7 +96,7 @@ class CSGM(Method):
         return [*rounds, Round(starts, left)]
 
     def iterations(self) -> dict[str, int]:
-        """Of all starts of an image together."""
+        """Iterations of all starts of an image."""
         return {"csgm": sum(each.starts * each.steps for each in self.rounds())}
 
     def run(self, task: Task) -> Estimate:
@@ -106,15 +109,15 @@ class CSGM(Method):
             result = self._minimize(task, phase, each, latents)
             objective = result.objective.view(task.count, each.starts)
             first = torch.arange(task.count, device=objective.device)[:, None] * each.starts
-            rows = (first + objective.argsort(dim=1, stable=True)[:, :kept]).flatten()
-            ended = Estimate.of(result)
-            estimate = (ended if estimate is None else ended.after(estimate)).pick(rows)
-            latents = result.variables["z"][rows]
+            survivors = (first + objective.argsort(dim=1, stable=True)[:, :kept]).flatten()
+            current = Estimate.of(result)
+            estimate = (current if estimate is None else current.after(estimate)).pick(survivors)
+            latents = result.variables["z"][survivors]
         assert estimate is not None
         return estimate
 
     def _minimize(self, task: Task, phase: str, each: Round, latents: Latent) -> MinimizeResult:
-        """One round, from latents of `(images · starts, ...)`."""
+        """One round from `latents`, `(images · starts, ...)`."""
         generate = synthesis(task.prior, task.execution, exact=self.optimizer == "lbfgs")
         latent = task.prior.latent
         image_of = torch.arange(task.count).repeat_interleave(each.starts)
@@ -142,14 +145,14 @@ def penalized(misfit: PerImage, penalty: PerImage, weight: float) -> PerImage:
     r"""misfit · $e^{p / N}$ with 1/N = `weight` and p the latent space's `penalty`.
 
     Its logarithm is, up to constants, the negative log posterior
-    $\frac N2 \log \|y - A G(z)\|^2 + \frac12 p(z)$, where p is -2 times the log density of z, if
-    y - A G(z) is worth N independent normal numbers of unknown variance.
+    $\frac N2 \log \|y - A G(z)\|^2 + \frac12 p(z)$, where p is -2 times the log density of z and
+    y - A G(z) is modelled by N independent normal variables of unknown variance.
     """
     return misfit * torch.exp(weight * penalty)
 
 
 def latent_projection(task: Task):  # type: ignore[no-untyped-def]
-    """What puts z, in place, back onto the support of its distribution."""
+    """A function that projects z in place onto the support of its distribution."""
     latent = task.prior.latent
 
     def project(leaves: Leaves) -> None:
@@ -159,9 +162,9 @@ def latent_projection(task: Task):  # type: ignore[no-untyped-def]
 
 
 def starting_latents(method: CSGM, task: Task) -> Latent:
-    """`(images · restarts, *latent)`, from a random stream of each image's own.
+    """Initial latents, `(images · restarts, *latent)`, from a random stream per image.
 
-    The encoder's start, where it is asked for, takes the place of an image's first random one.
+    With `first_start="encoder"` the encoder's replaces the first random one of each image.
     """
     latent = task.prior.latent
     encoded = encoded_latents(method, task) if method.first_start == "encoder" else None
@@ -177,10 +180,10 @@ def starting_latents(method: CSGM, task: Task) -> Latent:
 
 @torch.no_grad()
 def encoded_latents(method: CSGM, task: Task) -> Latent:
-    r"""`(images, *latent)`: the encoder's of the naive picture, or the mean latent, whichever fits
-    y better.
+    r"""The encoding of the naive reconstruction or the mean latent, whichever fits y better:
+    `(images, *latent)`.
 
-    The mean is the better start where the naive picture says little, as with few
+    The mean is the better start where the naive reconstruction is uninformative, as with few
     Gaussian measurements.
     """
     prior, observation = task.prior, task.observation

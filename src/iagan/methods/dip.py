@@ -20,18 +20,18 @@ from iagan.types import Image, PerImage
 
 INPUT_CHANNELS = 32
 SCALES = 5
-"""Of the network, as in the authors' code; fewer where the image is smaller than 64 pixels."""
+"""Number of scales of the network, as in the authors' code; fewer for images below 64 pixels."""
 INPUT_SCALE = 0.1
-"""The fixed input is uniform in [0, 0.1], as in the authors' code."""
+"""Upper bound of the fixed input, uniform in [0, 0.1], as in the authors' code."""
 _SEEDING = threading.Lock()
 
 
 @register
 @dc.dataclass(frozen=True)
 class DIP(Method):
-    r"""$\min_\theta \|y - A f_\theta(u)\|^2$, u a fixed random input, perturbed at every step.
+    r"""$\min_\theta \|y - A f_\theta(u)\|^2$, with u a fixed random input, perturbed at every step.
 
-    The authors keep the last iterate; here, as everywhere, the one of smallest objective is kept.
+    As in all methods here the iterate of smallest objective is kept; the authors keep the last one.
 
     **Arguments:**
     - `steps`: iterations.
@@ -54,11 +54,11 @@ class DIP(Method):
         check_number(self, "input_noise")
 
     def iterations(self) -> dict[str, int]:
-        """All of them adapt an untrained network."""
+        """Iterations that fit the untrained network."""
         return {"dip": self.steps}
 
     def run(self, task: Task) -> Estimate:
-        """A network and an input from each image's seed."""
+        """Fit a network to each image; its weights and input are drawn from the image's seed."""
 
         def make(problems: Tensor, checkpointing: bool) -> Batch:
             seeds = [task.seeds[i] for i in problems.tolist()]
@@ -82,7 +82,7 @@ class DIP(Method):
 
 
 def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:
-    """The perturbation of an image's input at one step, whatever was drawn before."""
+    """The perturbation of an image's input at one step, independent of earlier draws."""
     mixed = (seed * 2_654_435_761 + step * 40_503 + 1) % 2**63
     return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))
 
@@ -90,7 +90,7 @@ def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:
 def _network(task: Task, seed: int) -> Generator:
     channels, height, width = task.observation.operator.image_shape
     scales = min(SCALES, min(height, width).bit_length() - 2)
-    # torch's layers draw their weights from the process's one stream
+    # torch's layers draw their weights from the global generator
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SkipNet(INPUT_CHANNELS, channels, scales=scales)

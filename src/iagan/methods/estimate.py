@@ -1,4 +1,4 @@
-"""What a method makes of an observation, per image."""
+"""The result of a method's run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from iagan.types import Image, Latent
 
 @dc.dataclass(frozen=True)
 class Estimate:
-    """Images, and how they were reached.
+    """Recovered images and the statistics of their minimisation.
 
     **Arguments:** (b images)
     - `image`: `(b, c, h, w)`.
-    - `latent`: `(b, *latent)`, or None where there is none.
+    - `latent`: `(b, *latent)`, or None for a method without one.
     - `trace`: `(b, evaluations)`, the objective at every iterate, phases one after another; no
-      columns where nothing was iterated.
-    - `steps`, `recoveries`: `(b,)`, all phases together.
+      columns without iterations.
+    - `steps`, `recoveries`: `(b,)`, summed over the phases.
     """
 
     image: Image
@@ -32,25 +32,24 @@ class Estimate:
 
     @staticmethod
     def direct(image: Image) -> Estimate:
-        """One that took no iterations."""
+        """An estimate computed without iterations."""
         none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
         return Estimate(image, None, image.new_empty(len(image), 0), none, none)
 
     @staticmethod
     def of(result: MinimizeResult) -> Estimate:
-        """All problems of a minimisation; the latent is the variable `"z"`, if there is one."""
+        """The result of a minimisation; its latent is the variable `"z"`, if any."""
         latent = result.variables.get("z")
         return Estimate(result.image, latent, result.trace, result.steps, result.recoveries)
 
-    def pick(self, rows: Tensor) -> Estimate:
-        """The rows of an index."""
-        latent = None if self.latent is None else self.latent[rows]
-        return Estimate(
-            self.image[rows], latent, self.trace[rows], self.steps[rows], self.recoveries[rows]
-        )
+    def pick(self, indices: Tensor) -> Estimate:
+        """The entries at these indices."""
+        latent = None if self.latent is None else self.latent[indices]
+        picked = (each[indices] for each in (self.trace, self.steps, self.recoveries))
+        return Estimate(self.image[indices], latent, *picked)
 
     def after(self, before: Estimate) -> Estimate:
-        """This one, which went on from `before`, with the iterations of both."""
+        """This estimate, which continued `before`, with the iterations of both."""
         return dc.replace(
             self,
             trace=torch.cat([before.trace, self.trace], 1),

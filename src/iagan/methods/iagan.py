@@ -1,4 +1,4 @@
-"""IAGAN: fit the latent and the weights together to one image (arXiv 1906.05284, eq. 3)."""
+"""IAGAN: fit the latent and the weights jointly to one image (arXiv 1906.05284, eq. 3)."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class IAGAN(Method):
     r"""$\min_{z,\theta} \|y - A G_\theta(z)\|^2$ from the z of `start` and the pretrained θ.
 
     **Arguments:** (defaults: the paper's for super-resolution)
-    - `start`: the method that gives the first z; one with a latent, as `CSGM`.
+    - `start`: the method whose latent is the initial z, such as `CSGM`.
     - `steps`: iterations.
-    - `latent_rate`, `weight_rate`: Adam's learning rates of z and θ.
+    - `latent_rate`, `weight_rate`: Adam's learning rates for z and θ.
     - `fidelity`: as in `CSGM`.
-    - `noise_share`: end, image by image, where ‖y - A x‖ is at most this share of the noise floor
-      σ √m (Morozov's discrepancy principle); 0: after all iterations.
+    - `noise_share`: stop an image once ‖y - A x‖ is at most this fraction of the noise floor σ √m
+      (Morozov's discrepancy principle); 0: run all iterations.
     - `bounded`: project z onto the support of its distribution after each step.
 
     **Raises:** `SettingError` for a setting out of range.
@@ -63,11 +63,11 @@ class IAGAN(Method):
             check_number(self, name)
 
     def iterations(self) -> dict[str, int]:
-        """Those of the start, then its own."""
+        """Iterations of the start, then of IAGAN."""
         return self.start.iterations() | {"iagan": self.steps}
 
     def run(self, task: Task) -> Estimate:
-        """From the start's latents, which its images need not show."""
+        """Adapt a copy of the prior to each image, from the latents of the start."""
         before = task.estimate(self.start)
         latents = self.latents(before)
         goal = self.goal(task)
@@ -94,7 +94,10 @@ class IAGAN(Method):
         return Estimate.of(result).after(before)
 
     def latents(self, before: Estimate) -> Tensor:
-        """**Raises:** `SettingError` where the start has none."""
+        """The start's latents.
+
+        **Raises:** `SettingError` where it has none.
+        """
         if before.latent is None:
             raise SettingError(
                 f"IAGAN expects a start with a latent, such as CSGM(); got {self.start.name}."
@@ -102,7 +105,7 @@ class IAGAN(Method):
         return before.latent
 
     def goal(self, task: Task) -> PerImage | None:
-        r"""$\tau^2 \sigma^2 m$ per image, where there is a τ and noise."""
+        r"""The objective at which an image stops, $\tau^2 \sigma^2 m$; None without τ or noise."""
         end = self.noise_share * task.observation.noise_floor
         if not bool((end > 0).any()):
             return None

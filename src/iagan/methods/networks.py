@@ -1,4 +1,4 @@
-"""How a prior's network is run: with its own weights, or with weights of each image's own."""
+"""Running a prior's network: with its pretrained weights, or with weights adapted to each image."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from iagan.priors import Generator
 from iagan.types import Image, Latent
 
 Synthesis: TypeAlias = Callable[[Latent], Image]
-"""`(batch, *latent)` → `(batch, channels, height, width)`."""
+"""A map `(batch, *latent)` → `(batch, channels, height, width)`."""
 
 WEIGHT = "weight."
-"""Prefix of the network's weights among the variables."""
+"""Prefix of the names of network weights among the variables."""
 
 MAX_VARIANTS = 64
-"""Compiled variants that torch keeps of a function: one for each network, precision and batch."""
+"""Number of compiled variants torch caches per function: one per network, precision and batch."""
 
 
 def synthesis(prior: Generator, execution: Execution, exact: bool = False) -> Synthesis:
-    """G with the pretrained weights, as `execution` has it; `exact`: in the weights' precision."""
+    """G with its pretrained weights under `execution`; `exact`: in the weights' precision."""
     quick = execution.precision != "float32" and not exact
     network = _compiled(_pretrained) if execution.compile else _pretrained
 
@@ -42,14 +42,14 @@ def synthesis(prior: Generator, execution: Execution, exact: bool = False) -> Sy
 
 
 class AdaptedNetworks:
-    """Copies of networks, one an image, whose weights are variables; the originals never change.
+    """Copies of networks, one per image, whose weights are variables; the originals do not change.
 
-    One image has a copy of the module itself; several, on a GPU, share one batched call of their
-    stacked weights (`torch.func.vmap`).
+    A single image uses a copy of the module; several, on a GPU, share one batched call with stacked
+    weights (`torch.func.vmap`).
 
     **Arguments:**
-    - `networks`: an image's each; of the same architecture.
-    - `checkpointing`: of a single image, compute blocks again in the backward pass.
+    - `networks`: one per image, all of the same architecture.
+    - `checkpointing`: for a single image, recompute activations in the backward pass.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class AdaptedNetworks:
         self.leaves: dict[str, Tensor] = {WEIGHT + name: value for name, value in own.items()}
 
     def __call__(self, leaves: Leaves, z: Tensor) -> Image:
-        """$G_{\\theta_i}(z_i)$, of every weight and z as many as images."""
+        """$G_{\\theta_i}(z_i)$ for every image i."""
         if self._stacked:
             return self._range(self._run_stacked(leaves, z).to(z.dtype))
         with _precision(z, self._quick):
-            output = self._module(z)  # whose own parameters the leaves are
+            output = self._module(z)  # the leaves are its own parameters
         return self._range(output.to(z.dtype))
 
     def _run_stacked(self, leaves: Leaves, z: Tensor) -> Tensor:
-        """Cast by hand: inside `vmap`, autocast leaves some features in another precision."""
+        """Cast explicitly: inside `vmap`, autocast leaves some features in another precision."""
         theta = {
             name.removeprefix(WEIGHT): value.bfloat16() if self._quick else value
             for name, value in leaves.items()
@@ -90,17 +90,17 @@ class AdaptedNetworks:
 
 
 def _stack(values: Sequence[Tensor]) -> Tensor:
-    """`(batch, *shape)` with the strides of that shape: with those that a side of 1 may have
-    besides, as in channels-last 1×1 filters, torch 2.15's vmap computes wrong gradients on a CPU.
+    """Stack to `(batch, *shape)` with contiguous strides. With the other strides that a side of 1
+    may have, as in channels-last 1×1 filters, torch 2.15's vmap computes wrong gradients on a CPU.
     """
-    whole = torch.stack(list(values))
-    return whole.reshape(-1).view(whole.shape)  # `contiguous()` would keep such strides
+    stacked = torch.stack(list(values))
+    return stacked.reshape(-1).view(stacked.shape)  # `contiguous()` would keep such strides
 
 
 def _in_bfloat16(prior: Generator) -> nn.Module:
-    """A copy of the network.
+    """A copy of the network in bfloat16.
 
-    **Raises:** `SettingError` for one that insists on another precision.
+    **Raises:** `SettingError` where it needs another precision.
     """
     module = copy.deepcopy(prior.module).bfloat16()
     weight = next(module.parameters())
@@ -110,13 +110,13 @@ def _in_bfloat16(prior: Generator) -> nn.Module:
     except RuntimeError as error:
         raise SettingError(
             "Execution(precision='bfloat16') expects a network that computes in the precision of "
-            f"its latents; it raised: {str(error).splitlines()[0]} Go on in float32."
+            f"its latents; it raised: {str(error).splitlines()[0]} Use float32."
         ) from error
     return module
 
 
 def _checkpoint_blocks(module: nn.Module) -> None:
-    """Let the blocks of our own networks keep their inputs alone."""
+    """Enable activation checkpointing where the network supports it."""
     if hasattr(module, "checkpointing"):
         module.checkpointing = True  # type: ignore[assignment]
 
@@ -131,7 +131,7 @@ def _pretrained(module: nn.Module, z: Tensor) -> Tensor:
 
 
 def _with_weights_each(module: nn.Module, theta: Mapping[str, Tensor], z: Tensor) -> Tensor:
-    """Grouped convolutions."""
+    """The network with separate weights for each latent, as grouped convolutions."""
 
     def one(weights: Mapping[str, Tensor], latent: Tensor) -> Tensor:
         output: Tensor = functional_call(module, dict(weights), (latent[None],))
@@ -142,7 +142,7 @@ def _with_weights_each(module: nn.Module, theta: Mapping[str, Tensor], z: Tensor
 
 @functools.cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """As `torch.compile` makes it; kept for the next call."""
+    """The function compiled by `torch.compile`, cached."""
     import torch._dynamo as dynamo
     from torch._dynamo.exc import TorchDynamoException
 
@@ -155,7 +155,7 @@ def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         except TorchDynamoException as error:
             raise SettingError(
                 "Execution(compile=True) expects what torch.compile needs here (a C++ compiler; "
-                f"for a GPU, Triton); got: {str(error).strip().splitlines()[0]}. Go on without."
+                f"for a GPU, Triton); got: {str(error).strip().splitlines()[0]}. Use compile=False."
             ) from error
         return output
 

@@ -1,4 +1,4 @@
-"""A phase of a method: many independent problems, shared out among threads or stacked on a GPU."""
+"""A phase of a method: many independent problems, on CPU threads or stacked on a GPU."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ from iagan.types import Image, PerImage
 
 logger = logging.getLogger("iagan")
 
-MAX_A_THREAD, MAX_ON_GPU = 4, 64
-"""Problems worked on at once, by a thread of a CPU or by a GPU, where the caller does not say: more
-were no quicker (benchmarks/NOTES.md)."""
+MAX_PER_THREAD, MAX_ON_GPU = 4, 64
+"""Default numbers of problems processed at once by a CPU thread and by a GPU; more are not faster
+(benchmarks/NOTES.md)."""
 SMALL_ON_CPU, SMALL_ON_GPU = 64**2, 128**2
-"""Pixels up to which an image is small: so many are worked on at once."""
+"""Pixels per image up to which those numbers apply; larger images are processed in smaller
+batches."""
 
 
 @dc.dataclass(frozen=True)
 class Batch:
     """Some problems, ready to be minimised.
 
-    - `objective`: of the problems 0, 1, … of the batch.
-    - `start`: the variables, which the minimisation overwrites.
+    - `objective`: objective of the problems 0, 1, … of the batch.
+    - `start`: initial variables, overwritten by the minimisation.
+    - `options`: optimizer settings and stopping criteria.
     """
 
     objective: Objective
@@ -49,34 +51,34 @@ class Batch:
 
 
 MakeBatch = Callable[[Tensor, bool], Batch]
-"""`(problems, checkpointing) → Batch`: of the problems at these indices, made in the thread that
-will work on them."""
+"""`(problems, checkpointing) → Batch` of the problems at these indices, called in the worker's
+thread."""
 
 
 def preferred_batch_size(prior: Generator, restarts: int = 1) -> int:
-    """How many images to recover at once: with more, the first wait for the last and nothing is
-    quicker; of large ones, one keeps a thread or a GPU busy.
+    """The number of images to recover at once. More only delay the first results; a single large
+    image saturates a thread or a GPU.
 
     **Arguments:**
-    - `restarts`: starts of z an image.
+    - `restarts`: starts of z per image.
     """
     device = next(iter(prior.parameters().values())).device
     _, height, width = prior.image_shape
     cpu = device.type == "cpu"
-    most = MAX_A_THREAD * torch.get_num_threads() if cpu else MAX_ON_GPU
+    most = MAX_PER_THREAD * torch.get_num_threads() if cpu else MAX_ON_GPU
     large = height * width / (SMALL_ON_CPU if cpu else SMALL_ON_GPU)
     return max(1, int(most / max(1.0, large) / restarts))
 
 
 class Phase:
-    """One minimisation of every image: its batches, which of them are done, and what it tells.
+    """One minimisation of all images: it forms batches, runs them and reports events.
 
     **Arguments:**
-    - `name`: for events and messages.
-    - `make`: some of the problems as a batch.
-    - `image_of`: which image each problem is of; as many as problems.
-    - `residual`: `(images, problems) → ‖y - A x‖` of each.
-    - `together`: whether a CPU thread may take several problems at once; a GPU always does.
+    - `name`: name in events and messages.
+    - `make`: makes a batch of some of the problems.
+    - `image_of`: `(problems,)`, index of each problem's image.
+    - `residual`: `(images, problems) → ‖y - A x‖` of each problem.
+    - `together`: whether a CPU thread may run several problems at once; a GPU always does.
     """
 
     def __init__(
@@ -98,20 +100,20 @@ class Phase:
         self.steps_done: dict[int, int] = {}
 
     def _share_out(self, together: bool) -> tuple[int, int]:
-        """How many workers, and how many problems each takes at once."""
+        """The number of workers, and of problems that each runs at once."""
         most = self.execution.batch_size
         if self.device.type != "cpu":
             return 1, min(MAX_ON_GPU, most or MAX_ON_GPU)
         workers = min(self.threads, self.count, most or self.count)
-        size = min(MAX_A_THREAD if together else 1, -(-self.count // workers))
+        size = min(MAX_PER_THREAD if together else 1, -(-self.count // workers))
         return workers, size if most is None else min(size, max(1, most // workers))
 
     def minimize(
         self, cancellation: Cancellation, on_event: EventCallback | None
     ) -> MinimizeResult:
-        """The results of all problems, in order; all their variables but weights.
+        """The results of all problems, in order, with all variables but the weights.
 
-        **Raises:** `SettingError` where the memory does not suffice for a single problem.
+        **Raises:** `SettingError` where memory does not suffice for a single problem.
         """
         self._fit_into_memory()
 
@@ -137,10 +139,10 @@ class Phase:
                 else:
                     done.append((problems, outcome))
             if pending:
-                self._use_less_memory()
+                self._reduce_memory()
         order = torch.cat([problems for problems, _ in done]).argsort()
-        whole = join([result for _, result in done])
-        return whole.pick(order.to(whole.objective.device))
+        joined = join([result for _, result in done])
+        return joined.pick(order.to(joined.objective.device))
 
     def _attempt(
         self,
@@ -148,8 +150,8 @@ class Phase:
         cancellation: Cancellation,
         tell: Callable[[Event], None] | None,
     ) -> MinimizeResult | None:
-        """The result of a batch, or None for want of memory: the error, which holds tensors, ends
-        here.
+        """The result of a batch, or None if out of memory; the error, which holds tensors, is
+        freed.
         """
         try:
             batch = self.make(problems, self.checkpointing)
@@ -163,7 +165,7 @@ class Phase:
         return dc.replace(result, variables=kept)
 
     def _fit_into_memory(self) -> None:
-        """Fewer problems at once, where the memory does not suffice for as many."""
+        """Reduce the number of problems at once to what memory allows."""
         if self.workers * self.size == 1:
             return
         first = torch.arange(1)
@@ -174,25 +176,25 @@ class Phase:
         self.workers = min(self.workers, fit)
         self.size = min(self.size, max(1, fit // self.workers))
 
-    def _use_less_memory(self) -> None:
+    def _reduce_memory(self) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         at_once = self.workers * self.size
         if at_once > 1:
             self.workers, self.size = max(1, self.workers // 2), max(1, self.size // 2)
             logger.warning(
-                f"{self.name}: out of memory with {at_once} problems at once; going on with "
+                f"{self.name}: out of memory with {at_once} problems at once; falling back to "
                 f"{self.workers * self.size}."
             )
         elif self.checkpointing or self.execution.checkpointing is False:
             raise SettingError(
-                f"{self.name} expects memory for at least one image; there is less. Take a "
+                f"{self.name} expects memory for at least one image; there is less. Use a "
                 "smaller prior or another device."
             )
         else:
             self.checkpointing = True
             logger.warning(
-                f"{self.name}: out of memory with one problem; going on with activation "
+                f"{self.name}: out of memory with one problem; falling back to activation "
                 "checkpointing."
             )
 
@@ -224,7 +226,9 @@ class Phase:
         return on_step
 
     def _of_all(self, event: Event) -> Event:
-        """An event of one batch, whose indices are problems, as one of the phase."""
+        """Convert an event of one batch, with problems as indices, to one of the phase, with
+        images.
+        """
         for problem in event.indices:
             self.steps_done[problem] = event.step
         images = self.image_of[list(event.indices)].tolist()

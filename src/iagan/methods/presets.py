@@ -1,18 +1,18 @@
-"""The methods by name, with the paper's settings or with fast ones.
+"""Methods by name, with the paper's settings or with fast ones.
 
-The paper's (arXiv 1906.05284, Experiments; DIP: arXiv 1711.10925, its code):
+The paper's iterations and rates (arXiv 1906.05284, Experiments; DIP: arXiv 1711.10925, its code):
 
 | prior | CSGM | IAGAN, compressed sensing | IAGAN, other tasks | rate of z | rate of θ |
 | ----- | ---- | ------------------------- | ------------------ | --------- | --------- |
 | BEGAN | 1600 | 600                       | 500                | 1e-4      | 1e-4      |
 | PGGAN | 1800 | 500                       | 300                | 1e-4      | 1e-3      |
 
-CSGM's rate is 0.1. With noise IAGAN takes half of its iterations and DIP a quarter. The paper names
-no number for deblurring; super-resolution's is taken. Any other generator gets BEGAN's row.
+CSGM's rate is 0.1. With noise IAGAN takes half of its iterations and DIP a quarter. The paper does
+not state deblurring's iterations; super-resolution's are used. Other generators use BEGAN's row.
 
-What the paper reports with its rows (CelebA, BEGAN-128, PSNR in dB / LPIPS): ×4 CSGM 20.51 / 0.235,
-IAGAN 27.16 / 0.092; Fourier 0.3 with 10/255 CSGM 20.12 / 0.246, IAGAN 25.50 / 0.092; 9×9 blur with
-10/255 CSGM 20.37 / 0.241, IAGAN 26.15 / 0.110.
+The paper's results with these settings (CelebA, BEGAN-128, PSNR in dB / LPIPS): ×4 CSGM 20.51 /
+0.235, IAGAN 27.16 / 0.092; Fourier 0.3 with 10/255 CSGM 20.12 / 0.246, IAGAN 25.50 / 0.092; 9×9
+blur with 10/255 CSGM 20.37 / 0.241, IAGAN 26.15 / 0.110.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from iagan.operators.separable import Separable
 from iagan.priors import Generator
 
 NAMES = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
-"""The methods that `paper` and `fast` know by name."""
+"""Names of the presets of `paper` and `fast`."""
 COMPRESSED_SENSING = frozenset({"fourier", "gaussian"})
+"""Operators whose IAGAN takes the iterations of compressed sensing."""
 
 
 @dc.dataclass(frozen=True)
@@ -53,35 +54,34 @@ ROWS = {
 }
 
 DIP_DEFAULT = (3000, 1 / 30)
-"""DIP's iterations and input noise for denoising; also for the tasks that its authors have no
-setting for."""
+"""DIP's iterations and input noise for denoising and for tasks without a setting of its authors."""
 DIP_ROWS = {"bicubic": (2000, 0.03), "bicubic-8": (4000, 0.05), "inpaint": (6000, 0.03)}
 
 PLATEAU = 1e-3
-"""A start of a fast CSGM ends where ten iterations lower the objective by no more than this
-share."""
+"""Relative decrease of the objective in ten iterations at which a start of a fast CSGM stops."""
 HALVING_STEPS = 15
-"""Iterations after which a fast CSGM gives up the worse half of an image's starts."""
+"""Iterations per round of successive halving in a fast CSGM."""
 INDEPENDENT = 400
-"""How many independent numbers y - A G(z) is worth to a fast CSGM, however long y is: what a
-generator cannot make is wrong in whole regions. Chosen on images held out of the training of
-`faces-64` (benchmarks/NOTES.md); shorter y are worth their length."""
+"""Maximum number of independent values that y - A G(z) counts as in a fast CSGM, however long y is,
+since a generator's errors are correlated over regions. Chosen on images held out of the training of
+`faces-64` (benchmarks/NOTES.md)."""
 WELL_CONDITIONED = 10.0
-"""Largest over smallest singular value, at most, where a fast effort without noise minimises
-‖A†(y - A x)‖: A† must not amplify the errors that y has all the same, as from rounding to 8 bits.
-Of downscaling by 2 to 16 the ratio is 2, of a 9×9 blur 130,000."""
+"""Largest condition number for which the fast effort minimises ‖A†(y - A x)‖ without noise: A† must
+not amplify remaining errors of y, such as rounding to 8 bits. Downscaling by 2 to 16 has 2, a 9×9
+blur 130,000."""
 NOISE_SHARE = 0.98
-"""Share of the noise floor at which a fast IAGAN ends: it fits some of the noise too."""
+"""Fraction of the noise floor at which a fast IAGAN stops; below 1, as it fits some of the
+noise."""
 TAPERED_RATE, TAPERED_RATE_Z = 2e-4, 1e-2
-"""Rates of the weights and of z in a fast IAGAN with a `Tapered` prior, for half the iterations: as
-good in LPIPS as 1e-4 for both and all of them, and 0.1 to 0.5 dB better (benchmarks/NOTES.md)."""
+"""Learning rates of the weights and of z in a fast IAGAN with a `Tapered` prior. In half the
+iterations they equal 1e-4 for both in LPIPS and gain 0.1 to 0.5 dB (benchmarks/NOTES.md)."""
 ENCODER_STEPS = 30
-"""Iterations of a fast CSGM from the encoder's start: too few to leave the region of real codes, so
-that no penalty is needed, and y is fitted better than from random starts (benchmarks/NOTES.md)."""
+"""Iterations of a fast CSGM from the encoder's start: too few to leave the region of real latents,
+so no penalty is needed, and a better fit of y than from random starts (benchmarks/NOTES.md)."""
 
 
 def default_name(observation: Observation) -> str:
-    """IAGAN-BP without noise, IAGAN with it (arXiv 1906.05284, after eq. 10)."""
+    """As in the paper, IAGAN-BP without noise, else IAGAN (arXiv 1906.05284, after eq. 10)."""
     return "iagan" if observation.is_noisy else "iagan-bp"
 
 
@@ -103,18 +103,18 @@ def paper(name: str, observation: Observation, prior: Generator | None = None) -
 
 
 def fast(name: str, observation: Observation, prior: Generator | None = None) -> Method:
-    """The method `name` as `reconstruct` runs it unless the paper's iterations are asked for.
+    """The method `name` with fast settings, the default of `reconstruct`.
 
-    CSGM takes at most a tenth of them, by L-BFGS, and ends where the objective stops falling;
-    several starts are halved again and again. The latent space's penalty on z is added to the
-    objective, if it has one: without, z fits noise and leaves the region that G was trained on. A
-    prior with an encoder starts CSGM there, without that penalty and for `ENCODER_STEPS` alone.
+    CSGM takes at most a tenth of the paper's iterations, by L-BFGS, stops on a plateau of the
+    objective, and runs several starts by successive halving. The latent space's penalty on z, if it
+    has one, is added to the objective: without it, z fits noise and leaves the region that G was
+    trained on. A prior with an encoder starts CSGM there, without the penalty, for `ENCODER_STEPS`.
 
-    With noise, IAGAN stops as soon as the residual is about what the noise alone would leave,
-    ‖y - A x‖ ≤ 0.98 σ √m (Morozov's discrepancy principle): beyond, it fits the noise. Without, it
-    takes half of the paper's iterations: the others change less than 0.05 dB and 0.005 LPIPS. Or a
-    third of them, where A is separable and well-conditioned: there ‖A†(y - A x)‖ is minimised.
-    Methods without a prior are the paper's.
+    With noise, IAGAN stops once the residual reaches the noise floor, ‖y - A x‖ ≤ 0.98 σ √m
+    (Morozov's discrepancy principle): beyond, it fits the noise. Without noise it takes half of the
+    paper's iterations, since the rest changes less than 0.05 dB and 0.005 LPIPS; or a third, where
+    A is separable and well-conditioned and ‖A†(y - A x)‖ is minimised. Methods without a prior are
+    the paper's.
 
     **Raises:** `SettingError` for a name that is not in `NAMES`.
     """
@@ -145,15 +145,15 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
 
 
 EFFORTS = {"fast": fast, "paper": paper}
-"""By name: how far a reconstruction goes."""
+"""Efforts by name: functions from a method's name, an observation and a prior to the method."""
 
 
 def preset(
     name: str | None, observation: Observation, prior: Generator | None, effort: str = "fast"
 ) -> Method:
-    """The method `name`, or the default one, in an effort of `EFFORTS`.
+    """The method `name`, or the default one, with an effort of `EFFORTS`.
 
-    **Raises:** `SettingError` for a name that is not known.
+    **Raises:** `SettingError` for an unknown name.
     """
     if effort not in EFFORTS:
         raise SettingError(
@@ -174,11 +174,13 @@ def adjust(
     bounded: bool | None = None,
     share: float = 1.0,
 ) -> AnyMethod:
-    """The same method with other iterations; None leaves a setting as it is.
+    """The same method with some settings changed; None keeps a setting.
 
     **Arguments:**
-    - `csgm_steps`, `restarts`: of every `CSGM` in it. `steps`: of `IAGAN` and `DIP`.
-    - `bounded`: of both. `share`: of all iterations that are not given, at least one is kept.
+    - `csgm_steps`, `restarts`: steps and restarts of every `CSGM` in it.
+    - `steps`: steps of `IAGAN` and `DIP`.
+    - `bounded`: of `CSGM` and `IAGAN`.
+    - `share`: factor on all iterations not given, rounded to at least one.
     """
     inner = {
         field.name: adjust(
@@ -225,8 +227,8 @@ def _check_name(name: str) -> None:
 
 
 def _is_well_conditioned(operator: LinearOperator) -> bool:
-    """Whether A† takes as little time as A, and amplifies little. Where A Aᵀ is about a multiple of
-    the identity, as with Gaussian and Fourier measurements, it would change nothing.
+    """Whether A† is as fast as A and amplifies little. Where A Aᵀ is nearly a multiple of the
+    identity, as for Gaussian and Fourier measurements, minimising ‖A†(y - A x)‖ would gain nothing.
     """
     if not isinstance(operator, Separable):
         return False

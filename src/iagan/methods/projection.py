@@ -1,4 +1,4 @@
-"""Back-projection (eqs. 9–11), and the baselines that need no prior."""
+"""Back-projection (eqs. 9–11), and baselines without a prior."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from iagan.methods.estimate import Estimate
 from iagan.methods.task import Task
 from iagan.observation import Observation
 from iagan.operators import LinearOperator
-from iagan.operators.linalg import to_double
+from iagan.operators.linalg import RCOND, to_double
 from iagan.types import Image
 
 
 @register
 @dc.dataclass(frozen=True)
 class Naive(Method):
-    """The paper's naive baseline: bicubic upsampling, zero-filled, the blurred image itself."""
+    """The paper's naive baseline: bicubic upsampling, zero-filling, or the blurred image itself."""
 
     kind: ClassVar[str] = "naive"
     needs_prior: ClassVar[bool] = False
 
     def run(self, task: Task) -> Estimate:
-        """The operator's `naive`."""
+        """Apply the operator's `naive`."""
         observation = task.observation
         return Estimate.direct(observation.operator.naive(observation.y))
 
@@ -35,13 +35,13 @@ class Naive(Method):
 @register
 @dc.dataclass(frozen=True)
 class PseudoInverse(Method):
-    """A† y, the least-squares image of smallest norm; in double precision inside."""
+    """A† y, the least-squares image of smallest norm, computed in double precision."""
 
     kind: ClassVar[str] = "pinv"
     needs_prior: ClassVar[bool] = False
 
     def run(self, task: Task) -> Estimate:
-        """At least in single precision."""
+        """Apply the operator's `pinv`; the result is at least single precision."""
         observation = task.observation
         image = observation.operator.pinv(to_double(observation.y))
         return Estimate.direct(image.to(torch.promote_types(task.dtype, torch.float32)))
@@ -50,9 +50,9 @@ class PseudoInverse(Method):
 @register
 @dc.dataclass(frozen=True)
 class BackProjected(Method):
-    r"""The estimate of `inner`, made to fit y: $\hat x + A^\dagger(y - A\hat x)$ (eq. 10).
+    r"""The estimate of `inner`, corrected to fit y: $\hat x + A^\dagger(y - A\hat x)$ (eq. 10).
 
-    For y without noise, or nearly: the noise is amplified by A† (`noise_gain`).
+    For y with little or no noise, since A† amplifies it (`noise_gain`).
     """
 
     kind: ClassVar[str] = "back-projected"
@@ -64,30 +64,30 @@ class BackProjected(Method):
 
     @property
     def needs_prior(self) -> bool:  # type: ignore[override]
-        """As the inner method."""
+        """Whether the inner method needs one."""
         return self.inner.needs_prior
 
     @property
     def name(self) -> str:
-        """`"csgm-bp"` of CSGM."""
+        """The inner method's name with `-bp`, such as `"csgm-bp"`."""
         return f"{self.inner.name}-bp"
 
     def iterations(self) -> dict[str, int]:
-        """Those of the inner method."""
+        """Iterations of the inner method."""
         return self.inner.iterations()
 
     def run(self, task: Task) -> Estimate:
-        """The inner estimate with another image."""
+        """Back-project the inner estimate."""
         before = task.estimate(self.inner)
         return dc.replace(before, image=back_project(before.image, task.observation))
 
     def messages(self, task: Task) -> list[str]:
-        """How much noise A† adds, where there is some."""
+        """The noise that A† adds, if any."""
         observation = task.observation
         if not observation.is_noisy:
             return []
         sigma, gain = float(observation.sigma.max()), noise_gain(observation.operator)
-        advice = f"Without noise in y, or as {self.inner.name}, it does better."
+        advice = f"Use {self.inner.name} instead."
         if gain is None:
             added = f"and the noise e has std {sigma:.3g}."
         else:
@@ -99,7 +99,7 @@ class BackProjected(Method):
 def back_project(image: Image, observation: Observation) -> Image:
     r"""The image nearest to `image` that fits y: $\hat x + A^\dagger(y - A\hat x)$ (eq. 10).
 
-    Done twice, in double precision: the second pass removes what rounding left of the residual.
+    Applied twice, in double precision: the second pass removes the rounding errors of the first.
 
     **Shapes:** `image` and the result are `(batch, channels, h, w)`.
     """
@@ -110,13 +110,12 @@ def back_project(image: Image, observation: Observation) -> Image:
 
 
 def noise_gain(operator: LinearOperator) -> float | None:
-    r"""By how much A† amplifies noise in the image: $\sqrt{\sum_i s_i^{-2} / n}$ (eq. 11).
+    r"""Amplification of noise by A†, per pixel: $\sqrt{\sum_i s_i^{-2} / n}$ (eq. 11).
 
-    None where the singular values are not known cheaply. Values below 1e-10 of the largest count
-    as zero, as they do for A†.
+    None where the singular values are expensive. Those below `RCOND` of the largest count as zero.
     """
     values: Tensor | None = operator.singular_values()
     if values is None:
         return None
-    kept = values[values > 1e-10 * values[0]]
+    kept = values[values > RCOND * values[0]]
     return math.sqrt(float(kept.double().pow(-2).sum()) / operator.n)

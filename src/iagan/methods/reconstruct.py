@@ -1,4 +1,4 @@
-"""The two functions that recover images."""
+"""`reconstruct` and `reconstruct_all`."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def reconstruct(
     """Recover the images behind `observation`.
 
     **Arguments:**
-    - `observation`: y of `(b, ...)`, its operator and noise.
-    - `prior`: a generator, the name of one, or a path to a checkpoint. Never changed. Not needed
-      for naive, pinv and dip.
+    - `observation`: y, `(b, ...)`, with its operator and noise.
+    - `prior`: a generator, the name of one, or a path to a checkpoint. It is not changed. Not
+      needed for naive, pinv and dip.
     - `method`: a method with its settings, such as `iagan.CSGM(steps=100)`; or the name of a preset
       (`iagan.presets.NAMES`); None: `"iagan-bp"` without noise, `"iagan"` with it, as in the paper.
-    - `effort`: of a preset by name: `"fast"`, or `"paper"`, the paper's iterations, all of them.
-    - `seed`: of the random starts: a nonnegative int for all images, or one an image. An image's
-      result does not depend on the batch it comes in.
+    - `effort`: for a preset by name: `"fast"`, or `"paper"`, the paper's full iteration counts.
+    - `seed`: seed of the random starts: a nonnegative int for all images, or one per image. An
+      image's result does not depend on its batch.
     - `execution`: device, precision, threads, …; see `iagan.Execution`.
     - `on_event`: called after every evaluation with an `iagan.Event`, in this thread.
 
     **Raises:** `SettingError`, `ShapeError`, what `iagan.load_prior` raises; `Cancelled` where
-    `on_event` raised an exception, and `Interrupted` (a KeyboardInterrupt) on Ctrl-C: both hold the
+    `on_event` raised an exception, and `Interrupted` (a KeyboardInterrupt) on Ctrl-C, both with the
     best images so far as `result`.
     **Source:** arXiv 1906.05284, eqs. 2, 3 and 10.
     """
@@ -75,9 +75,10 @@ def reconstruct_all(
     execution: Execution | None = None,
     on_event: EventCallback | None = None,
 ) -> Iterator[Reconstruction]:
-    """Several methods one after another; what they share, such as a CSGM, runs once.
+    """Run several methods in turn; parts they share, such as CSGM, run once.
 
-    Arguments and errors are those of `reconstruct`; the methods are checked before the first runs.
+    Arguments and errors are those of `reconstruct`; all methods are validated before the first
+    runs.
     """
     generator = load_prior(prior, on_event) if isinstance(prior, str | os.PathLike) else prior
     chosen = [
@@ -119,7 +120,7 @@ def _task(
     execution: Execution,
     on_event: EventCallback | None,
 ) -> Task:
-    """On the device of the execution, in the precision of the prior; right in inference mode."""
+    """A task on the execution's device, in the prior's precision; also in inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         if not needs_prior:
             moved = observation.to(execution.device) if execution.device else observation
@@ -138,9 +139,9 @@ def _task(
 
 
 def _is_on(tensor: Tensor, device: str) -> bool:
-    """Whether it is on that device; `"cuda"` is any GPU."""
-    asked = torch.device(device)
-    return tensor.device.type == asked.type and asked.index in (None, tensor.device.index)
+    """Whether the tensor is on that device; `"cuda"` stands for any GPU."""
+    target = torch.device(device)
+    return tensor.device.type == target.type and target.index in (None, tensor.device.index)
 
 
 def _fitting_prior(generator: Generator | None, observation: Observation, name: str) -> Generator:
@@ -150,9 +151,9 @@ def _fitting_prior(generator: Generator | None, observation: Observation, name: 
         )
     if generator.image_shape != observation.operator.image_shape:
         raise ShapeError(
-            f"{name} expects a prior of the observed image's shape "
+            f"{name} expects a prior of the operator's image shape "
             f"{observation.operator.image_shape}; got one of {generator.image_shape}. "
-            "Build the operator for the prior's size, or take another prior."
+            "Build the operator for the prior's size, or use another prior."
         )
     return generator
 
@@ -161,7 +162,7 @@ def _seeds(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
     seeds = (seed,) * count if isinstance(seed, int) else tuple(int(each) for each in seed)
     if len(seeds) != count:
         raise SettingError(
-            f"reconstruct expects one seed or {count}, one an image; got {len(seeds)}."
+            f"reconstruct expects one seed or {count}, one per image; got {len(seeds)}."
         )
     if min(seeds) < 0 or max(seeds) >= 2**63:
         raise SettingError(f"reconstruct expects seeds from 0 to 2^63 - 1; got {seed}.")
@@ -192,8 +193,8 @@ def _messages(method: Method, estimate: Estimate) -> Iterator[str]:
     total = int(estimate.recoveries.sum())
     if total:
         yield (
-            f"{method.name}: the objective was NaN or infinite {total} times; went on from an "
-            "earlier iterate by smaller steps."
+            f"{method.name}: the objective was NaN or infinite {total} times; restarted from an "
+            "earlier iterate with smaller steps."
         )
     lost = int((~torch.isfinite(estimate.image.flatten(1)).all(1)).sum())
     if lost:

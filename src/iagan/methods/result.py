@@ -1,4 +1,4 @@
-"""What a reconstruction gives back."""
+"""The result of `reconstruct`."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from iagan.methods.base import Method
 from iagan.observation import Observation
 from iagan.operators.base import squared_norms
 from iagan.operators.linalg import to_double
-from iagan.types import Image, Latent, Measurement, PerImage
+from iagan.types import Image, Latent, PerImage
 
 
 @dc.dataclass(frozen=True, repr=False)
 class Reconstruction:
-    r"""An estimate x̂ of the images behind an observation, and how well it fits.
+    r"""An estimate x̂ of the images behind an observation, and its fit to y.
 
     **Arguments:** (b images)
     - `image`: `(b, c, h, w)`, float, nominally in [0, 1], not clamped.
-    - `latent`: `(b, *latent)` at the kept iterate, or None (naive, pinv, DIP).
+    - `latent`: `(b, *latent)` of the kept iterate, or None (naive, pinv, DIP).
     - `residual`: $\|A\hat x - y\|$ of `image`, `(b,)`.
-    - `relative_residual`: the same over $\|y\|$.
-    - `noise_floor`: $\sigma\sqrt{m}$, `(b,)`: about what the residual of the truth would be.
+    - `relative_residual`: $\|A\hat x - y\| / \|y\|$, `(b,)`.
+    - `noise_floor`: $\sigma\sqrt{m}$, `(b,)`, the expected residual of the true images.
     - `trace`: `(b, evaluations)`, the objective at every iterate of the kept start, phases one
       after another.
-    - `iterations`: `(b,)`, all phases together.
+    - `iterations`: `(b,)`, summed over the phases.
     - `seconds`: wall-clock time of the batch.
-    - `method`: with all its settings; `method.spec()` is a JSON object.
-    - `seeds`: an image's each.
-    - `messages`: what the user should know, one line each.
+    - `method`: the method with all its settings; `method.spec()` is a JSON object.
+    - `seeds`: one seed per image.
+    - `messages`: warnings, one line each.
     """
 
     image: Image
@@ -48,7 +48,7 @@ class Reconstruction:
     messages: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """A few lines: shapes and how well y is fitted."""
+        """A few lines: shapes, fit to y, and messages."""
         batch, *shape = self.image.shape
         lines = [
             f"Reconstruction of {batch} image{'s' * (batch > 1)} {tuple(shape)} by "
@@ -60,7 +60,7 @@ class Reconstruction:
         return "\n".join(lines)
 
     def _repr_png_(self) -> bytes:
-        """The images side by side, which a notebook shows."""
+        """The images side by side, as shown in a notebook."""
         return encode_png(torch.cat(list(self.image.nan_to_num()), dim=-1)[None])
 
 
@@ -70,12 +70,8 @@ def _span(values: Tensor) -> str:
 
 
 def residual_norms(image: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
-    r"""$\|A x - y\|$ and the same over $\|y\|$, per image, in double precision where there is."""
+    r"""$\|A x - y\|$ and $\|A x - y\| / \|y\|$ per image, in double precision."""
     x, y = to_double(image), to_double(observation.y)
-    residual = norms(observation.operator(x) - y)
-    return residual, residual / norms(y).clamp_min(torch.finfo(residual.dtype).tiny)
-
-
-def norms(y: Measurement) -> PerImage:
-    """Euclidean norm of each image's measurements, `(batch,)`."""
-    return squared_norms(y).sqrt()
+    residual = squared_norms(observation.operator(x) - y).sqrt()
+    relative = residual / squared_norms(y).sqrt().clamp_min(torch.finfo(residual.dtype).tiny)
+    return residual, relative

@@ -1,4 +1,4 @@
-"""An observation at work: what a method is given."""
+"""The input of a method's run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from iagan.types import Image, PerImage
 
 @dc.dataclass(eq=False)
 class Task:
-    """An observation to be recovered, with all that a method may need.
+    """An observation to be recovered, with everything a method may need.
 
     **Arguments:**
-    - `observation`: on the device and in the precision of the prior.
-    - `seeds`: an image's each.
+    - `observation`: the observation on the device and in the precision of the prior.
+    - `generator`: the prior, or None.
+    - `seeds`: one seed per image.
+    - `execution`, `on_event`: those of `reconstruct`.
+    - `cancellation`: a request to stop early, checked by long runs.
     """
 
     observation: Observation
@@ -38,12 +41,12 @@ class Task:
     _estimates: dict[Method, tuple[Estimate, float]] = dc.field(default_factory=dict, repr=False)
 
     def with_seeds(self, seeds: tuple[int, ...]) -> Task:
-        """The same task from other seeds, with nothing known yet."""
+        """The same task with other seeds and no cached estimates."""
         return dc.replace(self, seeds=seeds, _estimates={})
 
     @property
     def prior(self) -> Generator:
-        """The prior of a method that has one."""
+        """The prior, for methods that need one."""
         assert self.generator is not None
         return self.generator
 
@@ -54,38 +57,33 @@ class Task:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of images and latents."""
+        """Real dtype of images and latents."""
         return self.observation.y.real.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the work is done."""
+        """Device of the computation."""
         return self.observation.y.device
 
     def estimate(self, method: Method) -> Estimate:
-        """What `method` makes of the observation; run once, and kept for the next call."""
+        """The estimate of `method`, run once and cached."""
         return self.timed(method)[0]
 
     def timed(self, method: Method) -> tuple[Estimate, float]:
-        """The same, with the seconds that it took, those of the methods it starts from included."""
+        """The estimate and its run time in seconds, including the methods it starts from."""
         if method not in self._estimates:
-            known = sum(seconds for _, seconds in self._within(method))
+            inner = [getattr(method, field.name) for field in dc.fields(method)]  # type: ignore[arg-type]
+            cached = sum(self._estimates[each][1] for each in inner if each in self._estimates)
             begun = time.perf_counter()
             estimate = method.run(self)
-            self._estimates[method] = (estimate, known + time.perf_counter() - begun)
+            self._estimates[method] = (estimate, cached + time.perf_counter() - begun)
         return self._estimates[method]
 
-    def _within(self, method: Method) -> list[tuple[Estimate, float]]:
-        """What is known already of the method's own inner one."""
-        inner = [getattr(method, field.name) for field in dc.fields(method)]  # type: ignore[arg-type]
-        return [self._estimates[each] for each in inner if each in self._estimates]
-
     def misfit(self, image: Image, indices: Tensor, fidelity: str = "least-squares") -> PerImage:
-        r"""$\|y - A x\|^2$ per row, summed over the measurements (eqs. 2 and 3).
+        r"""$\|y - A x\|^2$ of each image, summed over the measurements (eqs. 2 and 3).
 
         With `fidelity` `"back-projection"` $\|A^\dagger(y - A x)\|^2$, summed over the pixels
-        (Tirer and Giryes, arXiv 1906.06794). `indices` says which image of the observation each row
-        is of.
+        (Tirer and Giryes, arXiv 1906.06794). `indices` are the images' places in the observation.
         """
         operator, y = self.observation.operator, self.observation.y[indices]
         if fidelity == "back-projection":
@@ -99,18 +97,19 @@ class Task:
         image_of: Tensor,
         together: bool,
     ) -> MinimizeResult:
-        """Minimise as many independent problems as `image_of` has entries.
+        """Minimise independent problems, one for each entry of `image_of`.
 
         **Arguments:**
-        - `make`: some of the problems as a batch.
-        - `image_of`: which image of the observation each problem is of.
-        - `together`: whether a CPU thread may take several at once; a GPU always does.
+        - `phase`: name of the phase in events and messages.
+        - `make`: makes a batch of some of the problems.
+        - `image_of`: `(problems,)`, index of each problem's image in the observation.
+        - `together`: whether a CPU thread may run several problems at once; a GPU always does.
 
-        All variables but the weights of adapted networks are returned. Batches for which the
-        memory does not suffice are made smaller, and a single problem checkpoints its layers: the
-        results are the same.
+        All variables but the weights of adapted networks are returned. When memory runs out,
+        batches are made smaller, and a single problem uses activation checkpointing, with the same
+        results.
 
-        **Raises:** `SettingError` where the memory does not suffice for a single problem.
+        **Raises:** `SettingError` where memory does not suffice for a single problem.
         """
 
         def residual(image: Image, problems: Tensor) -> PerImage:
