@@ -45,7 +45,7 @@ def test_psnr_and_ssim_are_scikit_images():
             a, b, data_range=1, channel_axis=2, gaussian_weights=True, sigma=1.5,
             use_sample_covariance=False,
         )  # fmt: skip
-        assert float(ours_ssim) == pytest.approx(theirs, abs=2e-3)
+        assert float(ours_ssim) == pytest.approx(theirs, abs=1e-6)
         theirs = metrics.peak_signal_noise_ratio(a, b, data_range=1)
         assert float(ours_psnr) == pytest.approx(theirs, abs=1e-4)
 
@@ -53,6 +53,12 @@ def test_psnr_and_ssim_are_scikit_images():
 def test_shapes_and_ranges_are_checked():
     with pytest.raises(ShapeError, match="Crop or resize"):
         measure.psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 5, 5))
+    for wrong in (255 * _pair()[0], _pair()[0] - 0.5):
+        for measured in (measure.psnr, measure.ssim):
+            with pytest.raises(SettingError, match=r"in \[0, 1\]; got values from"):
+                measured(_pair()[0], wrong)
+    with pytest.raises(SettingError, match="Rescale"):
+        measure.psnr(255 * _pair()[1], _pair()[0])
     with pytest.raises(SettingError, match="data_range"):
         measure.psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), data_range=0)
     with pytest.raises(SettingError, match="squeeze"):

@@ -31,7 +31,11 @@ HAARPSI_SIDE = 16
 """Pixels a side that three scales of wavelets need."""
 
 SSIM_WINDOW = 11
-"""Pixels a side: Wang et al.'s Gaussian window, cut at 3.5 σ."""
+"""Pixels a side of Wang et al.'s Gaussian window."""
+
+SLACK = 0.25
+"""How far outside [0, data_range] a true image may reach, as a share of it; an estimate, which may
+be poor, may reach further with half of its pixels at most."""
 
 
 def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
@@ -42,7 +46,9 @@ def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
 
     **Arguments:**
     - `image`, `truth`: `(batch, channels, h, w)`, on one device. Not clamped.
-    - `data_range`: the largest possible difference, 1 for images in [0, 1].
+    - `data_range`: white, 1 for images in [0, 1]; black is 0.
+
+    **Raises:** `ShapeError`; `SettingError` for images of another range.
     """
     return float(_psnr(image, truth, data_range, dim=None))
 
@@ -53,21 +59,25 @@ def psnr_per_image(image: Image, truth: Tensor, data_range: float = 1.0) -> PerI
 
 
 def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
-    """Structural similarity (Wang et al. 2004: Gaussian window, σ = 1.5), 1 for equal images.
+    """Structural similarity, 1 for equal images, averaged over the channels.
 
-    **Raises:** `ShapeError`, also for images smaller than the window of 11×11 pixels.
+    With Wang et al.'s settings: a Gaussian window of 11×11, σ = 1.5, only where it lies inside the
+    image. Images are clamped to [0, `data_range`].
+
+    **Raises:** `ShapeError`, also for images smaller than the window; `SettingError` for images of
+    another range.
+    **Source:** Wang et al., Image quality assessment (IEEE TIP 13, 2004); as `piq` computes it.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    from piq import ssim as similarity
 
-    _check(image, truth)
+    _check(image, truth, data_range)
     if min(image.shape[-2:]) < SSIM_WINDOW:
         raise ShapeError(
             f"SSIM expects images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
             f"{image.shape[-2]}×{image.shape[-1]}. Measure the PSNR alone."
         )
-    similarities = structural_similarity_index_measure(
-        image.double(), truth.double(), data_range=data_range, reduction="none"
-    )
+    pair = ((each.double() / data_range).clamp(0, 1) for each in (image, truth))
+    similarities = similarity(*pair, downsample=False, reduction="none")
     assert isinstance(similarities, Tensor)
     return similarities.reshape(-1).to(image.dtype)
 
@@ -166,18 +176,27 @@ def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] 
     """In dB, the MSE over `dim`, or over everything."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    _check(image, truth)
-    if not data_range > 0:
-        raise SettingError(f"PSNR expects a data_range above 0; got {data_range}.")
+    _check(image, truth, data_range)
     reduction: Any = "elementwise_mean" if dim is None else "none"
     return peak_signal_noise_ratio(
         image.double(), truth.double(), data_range=float(data_range), dim=dim, reduction=reduction
     )
 
 
-def _check(image: Tensor, truth: Tensor) -> None:
+def _check(image: Tensor, truth: Tensor, data_range: float = 1.0) -> None:
+    """Refuse images of different shapes, or of another range than they are said to have."""
     if image.shape != truth.shape or image.ndim != 4:
         raise ShapeError(
             f"Measures compare images (batch, channels, h, w) of one shape; got "
             f"{tuple(image.shape)} and {tuple(truth.shape)}. Crop or resize one of them."
+        )
+    if not 0 < data_range < float("inf"):
+        raise SettingError(f"Measures expect a data_range above 0; got {data_range}.")
+    low, high = -SLACK * data_range, (1 + SLACK) * data_range
+    outside = [((each < low) | (each > high)).double().mean() for each in (image, truth)]
+    if outside[0] > 0.5 or outside[1] > 0:
+        wrong = image if outside[0] > 0.5 else truth
+        raise SettingError(
+            f"Measures expect images in [0, {data_range:g}]; got values from "
+            f"{float(wrong.min()):.3g} to {float(wrong.max()):.3g}. Rescale them, or say data_range."
         )
