@@ -1,10 +1,12 @@
-"""Atomic writes: a file is there whole or not at all. Locks: one process a folder."""
+"""Atomic writes: a file, or a line, is there whole or not at all. Locks: one process a folder."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -14,33 +16,62 @@ from filelock import FileLock, Timeout
 from iagan.errors import OutputError
 
 LOCK = ".lock"
+PART_PREFIX, PART_SUFFIX = ".iagan-", ".part"
+"""Names of files that are being written."""
+OLD_SECONDS = 3600
+"""A part that was last written to so long ago is a dead process's."""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    A crash, a full disk or Ctrl-C leaves what was there before. Missing parent folders are made.
+    A crash, a full disk, a power cut or Ctrl-C leaves what was there before. Missing parent folders
+    are made. A file that is replaced keeps its mode.
 
-    **Raises:** `OutputError` when the folder or file cannot be written.
+    **Raises:** `OutputError` when the folder or file cannot be written, or `path` is there and is
+    no regular file (a device, a link, a folder).
     """
     target = Path(path)
     try:
+        mode = _mode_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.name}.", suffix=".part"
-        )
-    except OSError as error:
+        # A name of its own length at most: that of the target may be the longest there can be.
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX, suffix=PART_SUFFIX)
+    except (OSError, ValueError) as error:
         raise _refusal(target, error) from error
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
-        mode = 0o666 & ~_umask()
+            stream.flush()
+            os.fsync(stream.fileno())
         Path(name).chmod(mode)
         Path(name).replace(target)
+        _flush_folder(target.parent)
     except OSError as error:
         raise _refusal(target, error) from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add `line` to a file, made if need be: all of it is on the disk when this returns, or none.
+
+    **Raises:** `OutputError`.
+    """
+    content = (line + "\n").encode()
+    try:
+        with path.open("ab", buffering=0) as stream:
+            before = stream.tell()
+            written = 0
+            try:
+                while written < len(content):  # on a full disk a write may be short
+                    written += stream.write(content[written:])
+                os.fsync(stream.fileno())
+            except OSError:
+                stream.truncate(before)
+                raise
+    except OSError as error:
+        raise _refusal(path, error) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -51,7 +82,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """Refuse a file that could not be written, or is not named `suffix`, before any work.
 
-    Missing parent folders are made.
+    Missing parent folders are made; what processes left half written there, more than an hour ago,
+    is removed.
 
     **Raises:** `OutputError`.
     """
@@ -59,13 +91,13 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     if suffix and target.suffix.lower() != suffix:
         raise OutputError(f"A file named {suffix} was expected; got {target}. Name it *{suffix}.")
     try:
+        _mode_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
             pass
-    except OSError as error:
+        _remove_old_parts(target.parent)
+    except (OSError, ValueError) as error:
         raise _refusal(target, error) from error
-    if target.is_dir():
-        raise OutputError(f"Cannot write {target}: it is a folder. Name a file in it.")
 
 
 @contextlib.contextmanager
@@ -107,14 +139,57 @@ def only_process(folder: Path) -> Iterator[None]:
         yield
 
 
-def _refusal(target: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
+def _refusal(target: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error)
     if target.parent.is_file():
         reason = f"{target.parent} is a file, and a folder was expected"
     return OutputError(f"Cannot write {target}: {reason}. Name a place that can be written.")
 
 
+def _mode_of(target: Path) -> int:
+    """The permissions that `target` has, or a new file would get.
+
+    **Raises:** `OSError` where it is there and no regular file.
+    """
+    try:
+        status = target.lstat()
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "link, device or the like"
+        raise OSError(0, f"it is a {kind}, and a regular file was expected")
+    return stat.S_IMODE(status.st_mode)
+
+
 def _umask() -> int:
-    mask = os.umask(0)
+    """Read without setting it, where the system tells: other threads make files meanwhile."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    return _UMASK
+
+
+def _umask_by_setting_it() -> int:
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+_UMASK = _umask_by_setting_it()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where folders can be flushed."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove_old_parts(folder: Path) -> None:
+    for part in folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.lstat().st_mtime > OLD_SECONDS:
+                part.unlink()

@@ -196,7 +196,8 @@ def _check(image: Tensor, truth: Tensor, data_range: float = 1.0) -> None:
     outside = [((each < low) | (each > high)).double().mean() for each in (image, truth)]
     if outside[0] > 0.5 or outside[1] > 0:
         wrong = image if outside[0] > 0.5 else truth
+        got = f"{float(wrong.min()):.3g} to {float(wrong.max()):.3g}"
         raise SettingError(
-            f"Measures expect images in [0, {data_range:g}]; got values from "
-            f"{float(wrong.min()):.3g} to {float(wrong.max()):.3g}. Rescale them, or say data_range."
+            f"Measures expect images in [0, {data_range:g}]; got values from {got}. Rescale them, "
+            "or say data_range."
         )

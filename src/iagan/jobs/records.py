@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from iagan.errors import FileError, OutputError, SettingError
-from iagan.files import write_atomically, write_text
+from iagan.errors import FileError, SettingError
+from iagan.files import append_line, write_atomically, write_text
 from iagan.methods import Reconstruction
 
 SETTINGS, RECORDS = "settings.json", "records.jsonl"
@@ -92,15 +91,7 @@ class RunFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """One line, on the disk when this returns."""
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
-        try:
-            with (self.path / RECORDS).open("ab", buffering=0) as stream:
-                stream.write(line)
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise OutputError(
-                f"Cannot append to {self.path / RECORDS}: {error.strerror}. Make room there."
-            ) from error
+        append_line(self.path / RECORDS, json.dumps(record, ensure_ascii=False))
 
     def records(self) -> list[dict[str, Any]]:
         """All records so far."""
