@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from iagan import files
-from iagan.errors import OutputError
+from iagan.errors import OutputError, SettingError
 from iagan.files import append_line, check_writable, only_process, write_atomically, write_text
+from iagan.limits import Limits
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, modes and signals of POSIX")
 
@@ -145,3 +146,9 @@ def test_a_lock_follows_no_link(tmp_path):
     with pytest.raises(OutputError), only_process(folder):
         pass
     assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("bad", [{"pixels": 0}, {"tensors": 1.5}, {"nesting": True}])
+def test_limits_are_counts(bad):
+    with pytest.raises(SettingError, match=next(iter(bad))):
+        Limits(**bad)

@@ -19,9 +19,12 @@ from PIL import Image as Pillow
 import iagan
 from iagan import measure
 from iagan.cli import main
+from iagan.errors import SettingError
 from iagan.experiments import estimate, paper, table
 from iagan.experiments.plan import Plan
+from iagan.experiments.run import KEYS, run
 from iagan.images import save_image
+from iagan.jobs import RunFolder
 from iagan.priors import About, Generator, UniformLatent, save_prior
 from iagan.priors.networks.began import Began
 
@@ -225,6 +228,23 @@ def test_another_image_of_a_known_name_is_refused(prior, photos, tmp_path, capsy
     (tmp_path / "a.png").write_bytes((photos / "b.png").read_bytes())
     assert reproduce(prior, tmp_path / "a.png", tmp_path / "run", *argv) == 2
     assert "another image that is called a.png" in capsys.readouterr().err
+
+
+def test_an_image_that_is_replaced_while_it_runs_ends_the_run(prior, photos, tmp_path, capsys):
+    """One name would stand for two pictures."""
+    picture = tmp_path / "in" / "a.png"
+    picture.parent.mkdir()
+    picture.write_bytes((photos / "a.png").read_bytes())
+    plan = Plan(("table2",), (picture,), methods=("naive",), lpips_net=None)
+    folder = RunFolder(tmp_path / "run", {}, (), KEYS)
+
+    def replace(event):
+        if event.message.startswith("sr-8"):
+            picture.write_bytes((photos / "b.png").read_bytes())
+
+    with pytest.raises(SettingError, match="another image that is called a.png"):
+        run(plan, iagan.load_prior(prior), folder, on_event=replace)
+    assert {r["setting"] for r in folder.records()} == {"sr-4"}
 
 
 def test_a_table_of_more_images_than_were_named_says_so(prior, photos, tmp_path, capsys):

@@ -236,6 +236,19 @@ def test_a_damaged_checkpoint_is_refused_in_words(tmp_path, discs, keep):
     assert "\n" not in str(error.value)
 
 
+def test_a_run_killed_between_its_last_checkpoint_and_its_prior_is_finished(
+    tmp_path, discs, uninterrupted
+):
+    """Nothing is left to train; the prior is missing, or that of an earlier step."""
+    output = tmp_path / "p.safetensors"
+    done = train(TINY, discs, output, **EVERY_4)
+    output.unlink()
+    (done.folder / "samples.png").unlink()
+    train(TINY, discs, output, resume=True, **EVERY_4)
+    assert contents(output) == uninterrupted[0]
+    assert (done.folder / "samples.png").exists()
+
+
 def test_two_processes_do_not_share_a_run(tmp_path, discs):
     output = tmp_path / "p.safetensors"
     with (

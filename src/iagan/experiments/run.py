@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import hashlib
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class _Chunk:
     setting: Setting
     mask: int
     paths: Sequence[Path]
+    hashes: Sequence[str]
     truth: Image
 
 
@@ -64,12 +65,18 @@ def run(
     `Cancelled`, `Interrupted`: what has a record is kept.
     """
     known = folder.records()
-    _check_images(plan, folder.path, known)
+    hashes = {record["image"]: {record["image_sha256"]} for record in known}
+    for record in known:
+        hashes[record["image"]].add(record["image_sha256"])
+    for path in plan.images:
+        _check_image(path, hashes, folder.path)
     done = {(r["setting"], r["method"], r["image"]) for r in known}
     chunks: dict[Job, _Chunk] = {}
 
     def jobs() -> Iterator[Job]:
         for chunk, observation, names in _chunks(plan, generator, done, on_event):
+            for path, sha256 in zip(chunk.paths, chunk.hashes, strict=True):
+                _check_image(path, hashes, folder.path, sha256)
             _save_pictures(plan, folder, chunk, chunk.truth, "truth")
             shown = observation.operator.naive(observation.y)
             _save_pictures(plan, folder, chunk, shown, "observed")
@@ -108,11 +115,12 @@ def _chunks(
                 place = f"{setting.key}: {step - begun} of {len(waiting[setting])} images"
                 tell(on_event, Event("images", step, total, message=place))
                 truth = torch.cat([truth_of(path, setting, generator) for path in few])
+                sums = [_sha256(path) for path in few]
                 names = [
                     m for m in methods if any((setting.key, m, p.name) not in done for p in few)
                 ]
                 observation = simulate(plan, setting, operator, truth, few)
-                yield _Chunk(setting, mask, few, truth), observation, names
+                yield _Chunk(setting, mask, few, sums, truth), observation, names
                 step += len(few)
     if total:
         tell(on_event, Event("images", total, total))
@@ -131,7 +139,7 @@ def _record_all(
     for i, path in enumerate(chunk.paths):
         if (key, name, path.name) not in done:
             head: dict[str, Any] = {"setting": key, "method": name, "image": path.name}
-            head |= {"image_sha256": _sha256(path), "mask": chunk.mask}
+            head |= {"image_sha256": chunk.hashes[i], "mask": chunk.mask}
             folder.append(head | _record(plan, result, i, chunk.truth[i : i + 1]))
 
 
@@ -143,14 +151,17 @@ def _save_pictures(plan: Plan, folder: RunFolder, chunk: _Chunk, images: Image, 
         save_image(images[i : i + 1], place / f"{path.stem}_{what}.png")
 
 
-def _check_images(plan: Plan, folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    known = {record["image"]: record["image_sha256"] for record in records}
-    for path in plan.images:
-        if path.name in known and known[path.name] != _sha256(path):
-            raise SettingError(
-                f"{folder} has records of another image that is called {path.name}. Name "
-                "another folder for the run, or another image."
-            )
+def _check_image(
+    path: Path, hashes: dict[str, set[str]], folder: Path, sha256: str | None = None
+) -> None:
+    """See that all records of a name are of one picture, also if it is replaced while we run."""
+    known = hashes.setdefault(path.name, set())
+    known.add(sha256 or _sha256(path))
+    if len(known) > 1:
+        raise SettingError(
+            f"{folder} has records of another image that is called {path.name}. Name "
+            "another folder for the run, or another image."
+        )
 
 
 def _sha256(path: Path) -> str:

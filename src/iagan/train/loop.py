@@ -145,11 +145,15 @@ class _Saver:
     half: bool
 
     def load(self, settings: TrainSettings, place: torch.device) -> TrainingRun:
-        """The run in the checkpoint, or a new one where there is none."""
+        """The run in the checkpoint, its prior written again: the process may have been killed in
+        between. Or a new one where there is none.
+        """
         path = self.folder / CHECKPOINT
-        if path.exists():
-            return load_checkpoint(path, settings, self.digest, place)
-        return new_run(settings, place)
+        if not path.exists():
+            return new_run(settings, place)
+        run = load_checkpoint(path, settings, self.digest, place)
+        self.publish(run)
+        return run
 
     def save(self, run: TrainingRun) -> None:
         """Write the checkpoint, then what can be made from it again: prior, sheet, curve."""
@@ -157,6 +161,10 @@ class _Saver:
         if error is not None:
             run.validation.append((run.step, error))
         save_checkpoint(run, self.folder / CHECKPOINT, self.digest)
+        self.publish(run)
+
+    def publish(self, run: TrainingRun) -> None:
+        """Write prior, sheet and curve."""
         prior = run.prior(self.pixels, self.about).to("cpu")
         save_sheet(run, prior, self.held_out, self.folder / "samples.png")
         save_curve(run, self.folder / "curve.png")
