@@ -3,7 +3,6 @@
 python docs/examples/own_executor.py
 """
 
-import pickle
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -12,9 +11,8 @@ import torch
 
 import iagan
 
-WORKER = """import pickle, sys, iagan
-function, job = pickle.load(sys.stdin.buffer)
-sys.stdout.buffer.write(pickle.dumps(function(job)))"""
+WORKER = """import sys, iagan
+sys.stdout.buffer.write(iagan.jobs.run_job(sys.stdin.buffer.read()))"""
 
 
 class Commands:
@@ -24,9 +22,9 @@ class Commands:
         self.command = command
 
     def submit(self, function, job):
-        future, given = Future(), pickle.dumps((function, job))
-        answer = subprocess.run(self.command, input=given, stdout=subprocess.PIPE, check=True)
-        future.set_result(pickle.loads(answer.stdout))
+        future = Future()  # function is iagan.jobs.run_job, job is bytes
+        answer = subprocess.run(self.command, input=job, stdout=subprocess.PIPE, check=True)
+        future.set_result(answer.stdout)
         return future
 
 

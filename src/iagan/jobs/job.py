@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses as dc
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
@@ -21,8 +22,8 @@ IN_FLIGHT = 16
 class Executor(Protocol):
     """What runs jobs: `concurrent.futures.ProcessPoolExecutor(4)`, dask's client, or your own."""
 
-    def submit(self, function: Any, job: Any, /) -> Any:
-        """A future of `function(job)`: an object with `result()` and `cancel()`. Both pickle."""
+    def submit(self, function: Any, job: bytes, /) -> Any:
+        """A future of `function(job)`: an object with `result()` and `cancel()`."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -62,9 +63,13 @@ Answer: TypeAlias = tuple[Job, Reconstruction | IaganError]
 """A job with one method's result, or with the error that ended it."""
 
 
-def run_job(job: Job) -> list[Reconstruction]:
-    """All results of a job: what an executor runs in a process of its own."""
-    return list(job.results())
+def run_job(job: bytes) -> bytes:
+    """All results of a pickled job, pickled: what an executor runs in a process of its own.
+
+    As bytes, since tensors would otherwise travel by handles that only processes of one machine
+    can share, and not many of them.
+    """
+    return pickle.dumps(list(pickle.loads(job).results()))
 
 
 def run_jobs(
@@ -96,7 +101,7 @@ def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
     waiting: collections.deque[tuple[Job, Any]] = collections.deque()
     try:
         for job in jobs:
-            waiting.append((job, executor.submit(run_job, job)))
+            waiting.append((job, executor.submit(run_job, pickle.dumps(job))))
             if len(waiting) >= IN_FLIGHT:
                 yield from _answers(*waiting.popleft())
         while waiting:
@@ -108,7 +113,7 @@ def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
 
 def _answers(job: Job, future: Any) -> Iterator[Answer]:
     try:
-        results = future.result()
+        results = pickle.loads(future.result())
     except IaganError as error:
         yield job, error
         return
