@@ -10,7 +10,10 @@ from torch import nn
 
 import iagan
 from iagan.cli import build_parser, main, options
+from iagan.engine.minimize import MinimizeOptions
 from iagan.errors import CheckpointError, SettingError
+from iagan.methods import Estimate
+from iagan.methods.phase import Batch
 from iagan.priors import LATENTS, NETWORKS, load_prior, register, register_latent, save_prior
 from iagan.priors.base import squared_length
 
@@ -241,6 +244,66 @@ def test_the_spheres_latents_are_all_as_likely():
     torch.testing.assert_close(space.project(z).flatten(1).norm(dim=1), torch.full((4,), 3**0.5))
     assert torch.equal(space.project(2 * z).sign(), z.sign())
     assert torch.equal(space.mean, torch.zeros(3, 1, 1))
+
+
+class Shrinking(iagan.Prior):
+    """A prior that is no generator: a denoiser that draws images towards a grey."""
+
+    image_shape = (1, 8, 8)
+
+    def __init__(self, grey):
+        self.about, self.grey = iagan.About("shrinking"), grey
+
+    def parameters(self):
+        return {"grey": self.grey}
+
+    def to(self, device, dtype=None):
+        return Shrinking(self.grey.to(device, dtype))
+
+
+@dc.dataclass(frozen=True)
+class Towards(iagan.Method):
+    """Two variables of each image, an offset and a contrast about the prior's grey."""
+
+    kind = "towards"
+
+    def run(self, task):
+        x, grey = task.observation.operator.naive(task.observation.y), task.prior.grey
+
+        def make(problems, checkpointing):
+            def objective(leaves, step, among):
+                contrast = leaves["contrast"][:, None, None, None]
+                image = grey + contrast * (x[problems][among] - grey)
+                image = image + leaves["offset"][:, None, None, None]
+                return task.misfit(image, problems[among]), image
+
+            start = {"contrast": torch.zeros(len(problems)), "offset": torch.zeros(len(problems))}
+            return Batch(objective, start, MinimizeOptions(30, None))
+
+        everything = torch.arange(task.count)
+        return Estimate.of(task.minimize("towards", make, everything, together=True))
+
+
+def test_a_prior_that_is_no_generator_serves_the_methods_that_ask_for_it():
+    prior = Shrinking(torch.tensor(0.25))
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = iagan.observe(x, iagan.operators.Identity((1, 8, 8)))
+    result = iagan.reconstruct(y, prior, Towards())
+    torch.testing.assert_close(result.image, x, rtol=0, atol=1e-3)
+    assert set(result.variables) == {"contrast", "offset"}
+    torch.testing.assert_close(result.variables["contrast"], torch.ones(6), rtol=0, atol=1e-2)
+    assert result.latent is None
+    with pytest.raises(SettingError, match="expects an iagan.Generator as its prior; got Shrink"):
+        iagan.reconstruct(y, prior, "csgm")
+
+
+def test_a_reconstruction_holds_what_was_fitted_but_no_weights():
+    torch.manual_seed(0)
+    prior = iagan.Generator(LayerWise(), "normal:2x5")
+    y = iagan.observe(prior(torch.randn(2, 2, 5)), iagan.operators.Identity((1, 8, 8)))
+    result = iagan.reconstruct(y, prior, iagan.IAGAN(iagan.CSGM(3), 3))
+    assert list(result.variables) == ["z"]
+    assert result.latent is result.variables["z"]
 
 
 # -- module:factory ---------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class Lbfgs:
         `values`, `(batch,)`, is the objective at the leaves, whose `.grad` is set.
         """
         trial = _flat(self.leaves)
-        gradient = torch.cat([leaf.grad.flatten(1) for leaf in self.leaves.values()], 1)  # type: ignore[union-attr]
+        gradient = torch.cat([leaf.grad.reshape(len(leaf), -1) for leaf in self.leaves.values()], 1)  # type: ignore[union-attr]
         predicted_decrease = ((trial - self.x) * self.g).sum(1).clamp(max=0)
         finite = torch.isfinite(values) & torch.isfinite(gradient).all(1)
         accepted = finite & (values <= self.f + self.options.armijo * predicted_decrease)
@@ -143,7 +143,7 @@ def _first_alpha(g: Tensor) -> Tensor:
 
 
 def _flat(leaves: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([leaf.detach().flatten(1) for leaf in leaves.values()], 1)
+    return torch.cat([leaf.detach().reshape(len(leaf), -1) for leaf in leaves.values()], 1)
 
 
 def _put(flat: Tensor, leaves: Mapping[str, Tensor]) -> None:

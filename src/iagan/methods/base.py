@@ -31,7 +31,7 @@ class Method(abc.ABC):
     kind: ClassVar[str] = ""
     """Name in specs; set by a concrete class."""
     needs_prior: ClassVar[bool] = True
-    """Whether `run` uses `task.prior`."""
+    """Whether `run` uses `task.prior`, or `task.generator` where it fits latents."""
 
     @property
     def name(self) -> str:

@@ -118,8 +118,8 @@ class CSGM(Method):
 
     def _minimize(self, task: Task, phase: str, each: Round, latents: Latent) -> MinimizeResult:
         """One round from `latents`, `(images · starts, ...)`."""
-        generate = synthesis(task.prior, task.execution, exact=self.optimizer == "lbfgs")
-        latent = task.prior.latent
+        generate = synthesis(task.generator, task.execution, exact=self.optimizer == "lbfgs")
+        latent = task.generator.latent
         image_of = torch.arange(task.count).repeat_interleave(each.starts)
 
         def make(problems: Tensor, checkpointing: bool) -> Batch:
@@ -153,7 +153,7 @@ def penalized(misfit: PerImage, penalty: PerImage, weight: float) -> PerImage:
 
 def latent_projection(task: Task):  # type: ignore[no-untyped-def]
     """A function that projects z in place onto the support of its distribution."""
-    latent = task.prior.latent
+    latent = task.generator.latent
 
     def project(leaves: Leaves) -> None:
         leaves["z"].copy_(latent.project(leaves["z"]))
@@ -166,7 +166,7 @@ def starting_latents(method: CSGM, task: Task) -> Latent:
 
     With `first_start="encoder"` the encoder's replaces the first random one of each image.
     """
-    latent = task.prior.latent
+    latent = task.generator.latent
     encoded = encoded_latents(method, task) if method.first_start == "encoder" else None
     starts = []
     for image, seed in enumerate(task.seeds):
@@ -186,7 +186,7 @@ def encoded_latents(method: CSGM, task: Task) -> Latent:
     The mean is the better start where the naive reconstruction is uninformative, as with few
     Gaussian measurements.
     """
-    prior, observation = task.prior, task.observation
+    prior, observation = task.generator, task.observation
     z = prior.encode(observation.operator.naive(observation.y).clamp(0, 1))
     assert z is not None
     mean = prior.latent.mean.to(z).expand_as(z)

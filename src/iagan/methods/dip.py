@@ -75,7 +75,8 @@ class DIP(Method):
                 return task.misfit(x, indices[among]), x
 
             rates = dict.fromkeys(networks.leaves, self.rate)
-            return Batch(objective, networks.leaves, MinimizeOptions(self.steps, rates))
+            options = MinimizeOptions(self.steps, rates)
+            return Batch(objective, networks.leaves, options, networks.leaves.keys())
 
         result = task.minimize("dip", make, torch.arange(task.count), together=False)
         return Estimate.of(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -18,35 +19,42 @@ class Estimate:
 
     **Arguments:** (b images)
     - `image`: `(b, c, h, w)`.
-    - `latent`: `(b, *latent)`, or None for a method without one.
+    - `variables`: what was fitted, by name, `(b, ...)` each, but no network's weights; `"z"` is the
+      latent.
     - `trace`: `(b, evaluations)`, the objective at every iterate, phases one after another; no
       columns without iterations.
     - `steps`, `recoveries`: `(b,)`, summed over the phases.
     """
 
     image: Image
-    latent: Latent | None
+    variables: Mapping[str, Tensor]
     trace: Float[Tensor, "batch evaluations"]
     steps: Int[Tensor, " batch"]
     recoveries: Int[Tensor, " batch"]
+
+    @property
+    def latent(self) -> Latent | None:
+        """The variable `"z"`, `(b, *latent)`; None where there is none."""
+        return self.variables.get("z")
 
     @staticmethod
     def direct(image: Image) -> Estimate:
         """An estimate computed without iterations."""
         none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
-        return Estimate(image, None, image.new_empty(len(image), 0), none, none)
+        return Estimate(image, {}, image.new_empty(len(image), 0), none, none)
 
     @staticmethod
     def of(result: MinimizeResult) -> Estimate:
-        """The result of a minimisation; its latent is the variable `"z"`, if any."""
-        latent = result.variables.get("z")
-        return Estimate(result.image, latent, result.trace, result.steps, result.recoveries)
+        """The result of a minimisation."""
+        return Estimate(
+            result.image, result.variables, result.trace, result.steps, result.recoveries
+        )
 
     def pick(self, indices: Tensor) -> Estimate:
         """The entries at these indices."""
-        latent = None if self.latent is None else self.latent[indices]
+        variables = {name: value[indices] for name, value in self.variables.items()}
         picked = (each[indices] for each in (self.trace, self.steps, self.recoveries))
-        return Estimate(self.image[indices], latent, *picked)
+        return Estimate(self.image[indices], variables, *picked)
 
     def after(self, before: Estimate) -> Estimate:
         """This estimate, which continued `before`, with the iterations of both."""

@@ -74,7 +74,7 @@ class IAGAN(Method):
 
         def make(problems: Tensor, checkpointing: bool) -> Batch:
             indices = problems.to(latents.device)
-            priors = [task.prior] * len(problems)
+            priors = [task.generator] * len(problems)
             networks = AdaptedNetworks(priors, task.execution, checkpointing)
             rates = dict.fromkeys(networks.leaves, self.weight_rate) | {"z": self.latent_rate}
 
@@ -88,7 +88,8 @@ class IAGAN(Method):
                 goal=None if goal is None else goal[indices],
                 project=latent_projection(task) if self.bounded else None,
             )
-            return Batch(objective, {"z": latents[indices].clone(), **networks.leaves}, options)
+            start = {"z": latents[indices].clone(), **networks.leaves}
+            return Batch(objective, start, options, networks.leaves.keys())
 
         result = task.minimize("iagan", make, torch.arange(task.count), together=False)
         return Estimate.of(result).after(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -22,8 +22,7 @@ from iagan.engine.minimize import (
 )
 from iagan.engine.workers import Cancellation, map_on_threads
 from iagan.errors import SettingError
-from iagan.methods.networks import WEIGHT
-from iagan.priors import Generator
+from iagan.priors import Prior
 from iagan.types import Image, PerImage
 
 logger = logging.getLogger("iagan")
@@ -43,11 +42,14 @@ class Batch:
     - `objective`: objective of the problems 0, 1, … of the batch.
     - `start`: initial variables, overwritten by the minimisation.
     - `options`: optimizer settings and stopping criteria.
+    - `weights`: names of variables that are not returned: those of a network per image are too
+      large.
     """
 
     objective: Objective
     start: Leaves
     options: MinimizeOptions
+    weights: Collection[str] = ()
 
 
 MakeBatch = Callable[[Tensor, bool], Batch]
@@ -55,7 +57,7 @@ MakeBatch = Callable[[Tensor, bool], Batch]
 thread."""
 
 
-def preferred_batch_size(prior: Generator, restarts: int = 1) -> int:
+def preferred_batch_size(prior: Prior, restarts: int = 1) -> int:
     """The number of images to recover at once. More only delay the first results; a single large
     image saturates a thread or a GPU.
 
@@ -161,7 +163,7 @@ class Phase:
             if not is_out_of_memory(error):
                 raise
             return None
-        kept = {k: v for k, v in result.variables.items() if not k.startswith(WEIGHT)}
+        kept = {k: v for k, v in result.variables.items() if k not in batch.weights}
         return dc.replace(result, variables=kept)
 
     def _fit_into_memory(self) -> None:

@@ -18,14 +18,14 @@ from iagan.methods.estimate import Estimate
 from iagan.methods.result import Reconstruction, residual_norms
 from iagan.methods.task import Task
 from iagan.observation import Observation
-from iagan.priors import Generator, load_prior
+from iagan.priors import Generator, Prior, load_prior
 
 logger = logging.getLogger("iagan")
 
 
 def reconstruct(
     observation: Observation,
-    prior: Generator | str | os.PathLike[str] | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
     method: Method | str | None = None,
     *,
     effort: str = "fast",
@@ -37,8 +37,8 @@ def reconstruct(
 
     **Arguments:**
     - `observation`: y, `(b, ...)`, with its operator and noise.
-    - `prior`: a generator, the name of one, or a path to a checkpoint. It is not changed. Not
-      needed for naive, pinv and dip.
+    - `prior`: a generator (or another `iagan.Prior` that `method` can use), the name of one, or a
+      path to a checkpoint. It is not changed. Not needed for naive, pinv and dip.
     - `method`: a method with its settings, such as `iagan.CSGM(steps=100)`; or the name of a preset
       (`iagan.presets.NAMES`); None: `"iagan-bp"` without noise, `"iagan"` with it, as in the paper.
     - `effort`: for a preset by name: `"fast"`, or `"paper"`, the paper's full iteration counts.
@@ -67,7 +67,7 @@ def reconstruct(
 
 def reconstruct_all(
     observation: Observation,
-    prior: Generator | str | os.PathLike[str] | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
     methods: Sequence[Method | str | None] = (None,),
     *,
     effort: str = "fast",
@@ -80,7 +80,8 @@ def reconstruct_all(
     Arguments and errors are those of `reconstruct`; all methods are validated before the first
     runs.
     """
-    generator = load_prior(prior, on_event) if isinstance(prior, str | os.PathLike) else prior
+    known = load_prior(prior, on_event) if isinstance(prior, str | os.PathLike) else prior
+    generator = known if isinstance(known, Generator) else None
     chosen = [
         each if isinstance(each, Method) else presets.preset(each, observation, generator, effort)
         for each in methods
@@ -89,7 +90,7 @@ def reconstruct_all(
     seeds = _seeds(seed, len(observation))
     with_prior = [each.needs_prior for each in chosen]
     tasks = {
-        needed: _task(observation, generator, chosen, needed, seeds, execution, on_event)
+        needed: _task(observation, known, chosen, needed, seeds, execution, on_event)
         for needed in set(with_prior)
     }
     return _run_all(chosen, [tasks[needed] for needed in with_prior])
@@ -113,7 +114,7 @@ def _run_all(methods: Sequence[Method], tasks: Sequence[Task]) -> Iterator[Recon
 
 def _task(
     observation: Observation,
-    generator: Generator | None,
+    prior: Prior | None,
     methods: Sequence[Method],
     needs_prior: bool,
     seeds: tuple[int, ...],
@@ -127,7 +128,7 @@ def _task(
             y = moved.y.clone()
             return Task(dc.replace(moved, y=y), None, seeds, execution, on_event)
         name = next(method.name for method in methods if method.needs_prior)
-        prior = _fitting_prior(generator, observation, name)
+        prior = _fitting_prior(prior, observation, name)
         weight = next(iter(prior.parameters().values()))
         if execution.device is not None and not _is_on(weight, execution.device):
             prior = prior.to(execution.device)
@@ -144,18 +145,18 @@ def _is_on(tensor: Tensor, device: str) -> bool:
     return tensor.device.type == target.type and target.index in (None, tensor.device.index)
 
 
-def _fitting_prior(generator: Generator | None, observation: Observation, name: str) -> Generator:
-    if generator is None:
+def _fitting_prior(prior: Prior | None, observation: Observation, name: str) -> Prior:
+    if prior is None:
         raise SettingError(
             f"{name} needs a prior; got none. Pass a name, a path or an iagan.Generator."
         )
-    if generator.image_shape != observation.operator.image_shape:
+    if prior.image_shape != observation.operator.image_shape:
         raise ShapeError(
             f"{name} expects a prior of the operator's image shape "
-            f"{observation.operator.image_shape}; got one of {generator.image_shape}. "
+            f"{observation.operator.image_shape}; got one of {prior.image_shape}. "
             "Build the operator for the prior's size, or use another prior."
         )
-    return generator
+    return prior
 
 
 def _seeds(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
@@ -176,7 +177,7 @@ def _result(task: Task, method: Method, estimate: Estimate, seconds: float) -> R
         logger.warning(message)
     return Reconstruction(
         image=estimate.image,
-        latent=estimate.latent,
+        variables=estimate.variables,
         residual=residual,
         relative_residual=relative,
         noise_floor=task.observation.noise_floor.to(residual),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +23,8 @@ class Reconstruction:
 
     **Arguments:** (b images)
     - `image`: `(b, c, h, w)`, float, nominally in [0, 1], not clamped.
-    - `latent`: `(b, *latent)` of the kept iterate, or None (naive, pinv, DIP).
+    - `variables`: what was fitted, by name, at the kept iterate, `(b, ...)` each; without
+      the weights of networks.
     - `residual`: $\|A\hat x - y\|$ of `image`, `(b,)`.
     - `relative_residual`: $\|A\hat x - y\| / \|y\|$, `(b,)`.
     - `noise_floor`: $\sigma\sqrt{m}$, `(b,)`, the expected residual of the true images.
@@ -36,7 +38,7 @@ class Reconstruction:
     """
 
     image: Image
-    latent: Latent | None
+    variables: Mapping[str, Tensor]
     residual: PerImage
     relative_residual: PerImage
     noise_floor: PerImage
@@ -46,6 +48,11 @@ class Reconstruction:
     method: Method
     seeds: tuple[int, ...]
     messages: tuple[str, ...] = ()
+
+    @property
+    def latent(self) -> Latent | None:
+        """The variable `"z"`, `(b, *latent)`; None for a method without one (naive, pinv, DIP)."""
+        return self.variables.get("z")
 
     def __repr__(self) -> str:
         """A few lines: shapes, fit to y, and messages."""

@@ -11,12 +11,13 @@ from torch import Tensor
 from iagan.engine import EventCallback, Execution
 from iagan.engine.minimize import MinimizeResult
 from iagan.engine.workers import Cancellation
+from iagan.errors import SettingError
 from iagan.methods.base import Method
 from iagan.methods.estimate import Estimate
 from iagan.methods.phase import MakeBatch, Phase
 from iagan.observation import Observation
 from iagan.operators.base import squared_norms
-from iagan.priors import Generator
+from iagan.priors import Generator, Prior
 from iagan.types import Image, PerImage
 
 
@@ -33,7 +34,7 @@ class Task:
     """
 
     observation: Observation
-    generator: Generator | None
+    prior: Prior | None
     seeds: tuple[int, ...]
     execution: Execution = dc.field(default_factory=Execution)
     on_event: EventCallback | None = None
@@ -45,10 +46,17 @@ class Task:
         return dc.replace(self, seeds=seeds, _estimates={})
 
     @property
-    def prior(self) -> Generator:
-        """The prior, for methods that need one."""
-        assert self.generator is not None
-        return self.generator
+    def generator(self) -> Generator:
+        """The prior of a method that fits latents.
+
+        **Raises:** `SettingError` where the prior is of another kind.
+        """
+        if not isinstance(self.prior, Generator):
+            raise SettingError(
+                "A method that fits latents expects an iagan.Generator as its prior; got "
+                f"{type(self.prior).__name__}. Take another method, or another prior."
+            )
+        return self.prior
 
     @property
     def count(self) -> int:
@@ -105,9 +113,8 @@ class Task:
         - `image_of`: `(problems,)`, index of each problem's image in the observation.
         - `together`: whether a CPU thread may run several problems at once; a GPU always does.
 
-        All variables but the weights of adapted networks are returned. When memory runs out,
-        batches are made smaller, and a single problem uses activation checkpointing, with the same
-        results.
+        All variables are returned, except a batch's weights. When memory runs out, batches are made
+        smaller, and a single problem uses activation checkpointing, with the same results.
 
         **Raises:** `SettingError` where memory does not suffice for a single problem.
         """
