@@ -1,1 +1,1 @@
-"""How fast, against what, and how far from what the machine can do: `make bench`."""
+"""Benchmarks against plain loops, deepinv and the machine's peak rates: `make bench`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`: print a table, save the numbers beside the machine's facts."""
+"""`python -m benchmarks NAME`: print a table, and save it with the machine's specification."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def main() -> int:
         importlib.import_module(f"benchmarks.{name}").add_arguments(command)
     args = parser.parse_args()
     try:
-        found = importlib.import_module(f"benchmarks.{args.name}").run(args)
+        results = importlib.import_module(f"benchmarks.{args.name}").run(args)
     except IaganError as error:
         print(f"{parser.prog} {args.name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     record = {"benchmark": args.name, "when": time.strftime("%Y-%m-%dT%H:%M:%S"), **vars(args)}
-    text = json.dumps(record | {"machine": machine(), "found": found}, indent=1)
+    text = json.dumps(record | {"machine": machine(), "results": results}, indent=1)
     path = Path(args.output) / f"{args.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     write_atomically(path, lambda stream: stream.write(text.encode()))
     print(f"\n{path}")

@@ -1,7 +1,7 @@
-"""One image by the command line, on a quiet machine and beside a busy loop: whole processes.
+"""Recovery of one image by the command line, on an idle machine and beside a busy loop.
 
-torch's threads meet at barriers. Where one of two cores is taken, a thread that spins there keeps
-the other one from arriving.
+torch's threads synchronise at barriers: where one of two cores is occupied, the thread that spins
+there delays the other one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the machine is, and the rate at which it can do the operations of a step."""
+"""The machine's specification, and its peak rates for the operations of a step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def count(text: str) -> int:
 
 
 def began(name: str) -> Generator:
-    """The prior of an option, a BEGAN: the yardstick is written for it."""
+    """The prior of an option, a BEGAN, as the reference requires."""
     generator = iagan.load_prior(name)
     if not isinstance(generator.module, Began):
         raise SettingError(
@@ -41,7 +41,7 @@ def began(name: str) -> Generator:
 
 
 def machine() -> dict[str, object]:
-    """The facts that go with every number."""
+    """The specification recorded with every result."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -57,7 +57,7 @@ def machine() -> dict[str, object]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call, until the device is done."""
+    """Wall-clock seconds of one call, with the device synchronised."""
     _wait()
     begun = time.perf_counter()
     work()
@@ -71,7 +71,7 @@ def _wait() -> None:
 
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every work, `rounds` times in turn after one round to warm up."""
+    """Seconds of each function, in `rounds` interleaved rounds after one to warm up."""
     taken_by: dict[str, list[float]] = {name: [] for name in works}
     for round_ in range(rounds + 1):
         for name, work in works.items():
@@ -84,9 +84,9 @@ def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str
 def step_seconds(
     works: dict[str, Callable[[int], object]], steps: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of a step of every work, interleaved: a run of 3·`steps` less one of `steps`.
+    """Seconds per step of each function, interleaved: a run of 3·`steps` less one of `steps`.
 
-    So neither what a run does once nor its last evaluation is counted as steps.
+    So neither set-up nor the last evaluation counts.
     """
     runs: dict[str, Callable[[], object]] = {}
     for name, work in works.items():
@@ -108,7 +108,9 @@ def phase(
     name: str,
     execution: iagan.Execution | None = None,
 ) -> Callable[[int], object]:
-    """Steps → a run of so many of CSGM, or of IAGAN without any of CSGM, at the paper's rates."""
+    """A function that runs a number of steps of CSGM, or of IAGAN without CSGM, at the paper's
+    rates.
+    """
     preset = iagan.presets.paper(name, observation, generator)
 
     def work(steps: int) -> object:
@@ -120,7 +122,7 @@ def phase(
 
 
 def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:
-    """Operations a second (two a multiply-add) of one 3×3 convolution, channels last."""
+    """Operations per second (two per multiply-add) of one 3×3 convolution, channels last."""
     layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
     with torch.no_grad():
@@ -129,14 +131,14 @@ def conv_rate(channels: int, side: int, batch: int, rounds: int = 9) -> float:
 
 
 def matrix_rate(device: str, dtype: torch.dtype, side: int, rounds: int = 9) -> float:
-    """Operations a second of a product of two square matrices."""
+    """Operations per second of a product of two square matrices."""
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     taken = interleaved({"product": lambda: a @ b}, rounds)["product"]
     return 2 * side**3 / statistics.median(taken)
 
 
 def random_began(channels: int, side: int) -> Generator:
-    """A BEGAN with random weights: as quick as a trained one."""
+    """A BEGAN with random weights, as fast as a trained one."""
     return _random(lambda: Began(channels, side, 64), UniformLatent((64,)))
 
 

@@ -1,4 +1,4 @@
-"""Gaussian sensing: what a step does with A against one read of A in each direction."""
+"""Gaussian sensing: the cost of a step's misfit against one read of A in each direction."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One GPU: seconds an image at the paper's iterations, amortised over many images.
+"""One GPU: seconds per image at the paper's iterations, amortised over many images.
 
 A few steps of each phase are timed and multiplied by the paper's iterations. Without a GPU it runs
-on the CPU, which says nothing but that it runs: take `--toy`.
+on the CPU, only as a check: use `--toy`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Print a table a network: float32, bfloat16, and that compiled."""
+    """Print one table per network: float32, bfloat16, and compiled bfloat16."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = 256 if args.toy else 8192
     rates = {name: facts.matrix_rate(device, dtype, side) for name, dtype in _TYPES.items()}
@@ -64,7 +64,7 @@ def _network(
     )
     print("".join(f" s an image, starts: {starts} |" for starts in STARTS))
     print("|" + "---|" * (4 + len(STARTS)))
-    found: dict[str, object] = {}
+    results: dict[str, object] = {}
     ways = {
         "float32": iagan.Execution(),
         "bfloat16": iagan.Execution(precision="bfloat16"),
@@ -80,12 +80,12 @@ def _network(
         share = work / csgm / rates[way.split(",")[0]]
         print(f"| {way} | {csgm:.4f} | {share:.0%} | {adapt:.4f} |", end="")
         print("".join(f" {seconds:.2f} |" for seconds in whole.values()))
-        found[way] = {"csgm": csgm, "iagan": adapt, "share": share, "an_image": whole}
+        results[way] = {"csgm": csgm, "iagan": adapt, "share": share, "an_image": whole}
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**30
         print(f"\npeak so far {peak:.2f} GiB")
-        found["peak_gib"] = peak
-    return found
+        results["peak_gib"] = peak
+    return results
 
 
 def _step(args: argparse.Namespace, work: Callable[[int], object]) -> float:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Print a table a quantity with its exponent; draw them."""
+    """Print and draw one table per quantity, with its exponent."""
     measured = {
         "images": _measure(args, {n: _work(args, count=n) for n in COUNTS}),
         "starts of z": _measure(args, {n: _work(args, restarts=n) for n in COUNTS}),
@@ -68,7 +68,7 @@ def _measure(args: argparse.Namespace, works: dict[int, Callable[[], object]]) -
 
 
 def _exponent(seconds: dict[int, float]) -> float:
-    """Between the first and the last size, on a double logarithmic scale."""
+    """The slope between the first and the last size, in log-log scale."""
     (low, fast), *_, (high, slow) = seconds.items()
     return math.log(slow / fast) / math.log(high / low)
 

@@ -1,4 +1,4 @@
-"""Peak memory, each case in a process of its own: PGGAN-1024, and BEGAN beside the plain loop."""
+"""Peak memory of PGGAN-1024, and of BEGAN beside the plain loop, each in its own process."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from iagan.operators import BicubicDownsample
 from iagan.priors import Generator
 
 STEPS = 2
-"""Of each phase: further ones take no more."""
+"""Steps of each phase; memory does not grow with more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No options."""
+    """Declares no options."""
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Print a row a case."""
+    """Print one row per case."""
     cases: dict[str, object] = {}
     print(
         f"| CSGM and IAGAN, {STEPS} steps each, on {_device()} | peak GiB | of the process before |"
@@ -48,7 +48,7 @@ def _device() -> str:
 
 
 def _case(name: str) -> dict[str, float]:
-    """In bytes; on a GPU its own memory."""
+    """Peak memory in bytes; on a GPU, of its own memory."""
     generator, count, work = CASES[name]()
     x = torch.rand(count, *generator.image_shape)
     y = iagan.observe(x, BicubicDownsample(generator.image_shape, scale=16)).to(_device())

@@ -1,7 +1,6 @@
-"""The yardsticks in processes of their own, as their users run them.
+"""The reference methods in their own processes, as users run them.
 
-What another contestant leaves behind in a process, as threads that spin or memory that is kept,
-would make them other than they are.
+Threads that spin or memory retained by another contestant in the same process would distort them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from iagan.priors import Generator
 
 
 class OwnProcess:
-    """Steps → a run of so many by `"csgm"` or `"iagan"` of the plain loop, or by `"deepinv"`."""
+    """A function that runs a number of steps of the plain loop's CSGM or IAGAN, or of deepinv."""
 
     def __init__(self, method: str, generator: Generator, observation: Observation) -> None:
         context = multiprocessing.get_context("spawn")
@@ -24,7 +23,7 @@ class OwnProcess:
         self.method = method
         task = (other, method, generator.to("cpu"), observation)  # a copy: it will be shared
         context.Process(target=_serve, args=task, daemon=True).start()
-        other.close()  # so that a process that fails ends the wait for it
+        other.close()  # a process that fails then ends the wait for it
 
     def __call__(self, steps: int) -> None:
         try:
@@ -39,7 +38,7 @@ def _serve(pipe: Connection, method: str, generator: Generator, observation: Obs
     while True:
         try:
             steps = pipe.recv()
-        except EOFError:  # the other process is done
+        except EOFError:  # the other process has ended
             return
         work(steps)
         pipe.send(None)

@@ -1,9 +1,8 @@
-"""Time to quality: the reference to its end, ours at the paper's iterations, and ours by default.
+"""Time to quality: the reference, ours at the paper's iterations, and ours by default.
 
-Scores come first: every image, task and contestant is one record, written as soon as it is known,
-so that a run that was stopped goes on, and on a busy machine too. Then the time, interleaved, which
-needs the machine to itself: whole runs of ours by default, and of what takes minutes an image some
-steps, multiplied by their number.
+Scores come first, one record per image, task and contestant, written at once, so that a stopped run
+can be resumed, also on a busy machine. Timings follow, interleaved, on an idle machine: whole runs
+of the default, and for contestants that take minutes per image some steps, extrapolated.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from iagan.priors import Generator
 from iagan.types import Image
 
 TASKS = {"table2": "sr-4", "table1": "fourier-0.3-noise10", "table4": "deblur-u9-noise10"}
-"""×4, Fourier 0.3 with noise, 9×9 blur: experiment and key of the setting."""
+"""Experiment and setting of the tasks: ×4, Fourier 0.3 with noise, 9×9 blur."""
 PAPER = {"same iterations": None, "same iterations, mixed": None, "one start, mixed": 1}
-"""Starts of ours with effort "paper", None: the reference's; mixed: CSGM in bfloat16."""
+"""Number of starts with effort "paper"; None: the reference's; mixed: CSGM in bfloat16."""
 WHO = ("reference", *PAPER, "default")
-"""The plain loop; these; ours as `reconstruct` is."""
+"""The contestants: the plain loop, ours at the paper's iterations, and our default."""
 STEPS = 5
-"""Of a short run, of which the time of a step is told."""
+"""Steps of a short run that gives the time per step."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Do what is not done yet; print the table."""
+    """Run what is not done yet and print the table."""
     compared = ("prior", "restarts", "steps_scale", "lpips")
     folder = RunFolder(Path(args.run), vars(args), compared, ("task", "image", "who"))
     generator = facts.began(args.prior)
@@ -91,7 +90,7 @@ class _Task:
     images: tuple[Path, ...]
 
     def observe(self, generator: Generator, group: list[Path]) -> tuple[Observation, Image]:
-        """What was measured of some images, and they."""
+        """The observation of some images, and the images."""
         plan = Plan((self.experiment,), self.images, settings=(self.key,))
         setting: Setting = next(plan.tasks())[1]
         truth = torch.cat([truth_of(path, setting, generator) for path in group])
@@ -124,7 +123,7 @@ def _score(
 def _found(
     args: argparse.Namespace, who: str, generator: Generator, observation: Observation
 ) -> Iterator[tuple[int, Image]]:
-    """The images one by one, with their places."""
+    """The images one by one, with their indices."""
     if who == "reference":
         yield from enumerate(_references(args, generator, observation))
         return
@@ -140,7 +139,7 @@ def _found(
 def _references(
     args: argparse.Namespace, generator: Generator, observation: Observation
 ) -> Iterator[Image]:
-    """As many images at a time as there are threads, one thread each: no other result."""
+    """Process one image per thread, with one thread each; results are unchanged."""
     iterations = _paper(args, generator, observation).iterations()
 
     def work(i: int) -> Image:
@@ -159,7 +158,7 @@ def _one_of(observation: Observation, i: int) -> Observation:
 
 
 def _paper(args: argparse.Namespace, generator: Generator, observation: Observation) -> Method:
-    """With the paper's iterations, or that share of them that was asked for."""
+    """The method with the paper's iterations, or the requested fraction of them."""
     preset = iagan.presets.paper("iagan", observation, generator)
     return iagan.presets.adjust(preset, share=args.steps_scale)
 
@@ -179,15 +178,15 @@ def _scores(
 def _seconds(
     args: argparse.Namespace, generator: Generator, observation: Observation
 ) -> dict[str, list[float]]:
-    """An image's, of every contestant asked for and the reference, and of every round."""
-    found: dict[str, list[float]] = {who: [] for who in ("reference", *args.who)}
+    """Seconds per image in every round, of the reference and every contestant."""
+    seconds: dict[str, list[float]] = {who: [] for who in ("reference", *args.who)}
     if args.rounds == 0:
-        return found
+        return seconds
     iterations, count = _paper(args, generator, observation).iterations(), len(observation)
     phases = _phases(args, generator, observation)
     for _ in range(args.rounds):
         step = {name: s[0] for name, s in facts.step_seconds(phases, STEPS, 1).items()}
-        for who, taken in found.items():
+        for who, taken in seconds.items():
             if who == "default":
                 whole = facts.seconds(lambda: iagan.reconstruct(observation, generator, "iagan"))
                 taken.append(whole / count)
@@ -196,11 +195,11 @@ def _seconds(
             starts = PAPER.get(who) or args.restarts
             whole = starts * iterations["csgm"] * csgm + iterations["iagan"] * adapt
             taken.append(whole / (1 if who == "reference" else count))
-    return found
+    return seconds
 
 
 def _phases_of(who: str) -> tuple[str, str]:
-    """CSGM's and IAGAN's name among what is timed."""
+    """Names of CSGM and IAGAN among the timed phases."""
     if who == "reference":
         return "reference csgm", "reference iagan"
     return ("mixed csgm" if who.endswith("mixed") else "csgm"), "iagan"
@@ -209,17 +208,17 @@ def _phases_of(who: str) -> tuple[str, str]:
 def _phases(
     args: argparse.Namespace, generator: Generator, observation: Observation
 ) -> dict[str, Callable[[int], object]]:
-    """What runs so many steps: of the reference, and of who was asked for."""
+    """Functions that run a number of steps, of the reference and the contestants."""
     one = _one_of(observation, 0)
-    found: dict[str, Callable[[int], object]] = {
+    phases: dict[str, Callable[[int], object]] = {
         "reference csgm": OwnProcess("csgm", generator, one),
         "reference iagan": OwnProcess("iagan", generator, one),
     }
     for who in set(args.who) & set(PAPER):
         for name in _phases_of(who):
             execution = iagan.Execution(precision="mixed" if "mixed" in name else "float32")
-            found[name] = facts.phase(observation, generator, name.split()[-1], execution)
-    return found
+            phases[name] = facts.phase(observation, generator, name.split()[-1], execution)
+    return phases
 
 
 def _report(
@@ -227,7 +226,7 @@ def _report(
 ) -> dict[str, object]:
     print("\n| task | | N | PSNR dB | LPIPS | objective | s an image | × reference's time |")
     print("|" + "---|" * 8)
-    found: dict[str, object] = {}
+    report: dict[str, object] = {}
     for task, taken in seconds.items():
         rows = {
             w: {r["image"]: r for r in records if (r["task"], r["who"]) == (task, w)} for w in who
@@ -241,8 +240,8 @@ def _report(
                 f"| {task} | {w} | {len(images)} | {m['psnr']:.2f} | {m['lpips']:.3f} "
                 f"| {m['objective']:.3g} | {_times(taken, w)} |"
             )
-        found[task] = {"scores": means, "seconds": taken, "images": len(images)}
-    return found
+        report[task] = {"scores": means, "seconds": taken, "images": len(images)}
+    return report
 
 
 def _times(taken: dict[str, list[float]], who: str) -> str:
@@ -254,7 +253,7 @@ def _times(taken: dict[str, list[float]], who: str) -> str:
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    found = {
+    means = {
         name: statistics.mean(row[name] for row in rows) for name in ("mse", "lpips", "objective")
     }
-    return found | {"psnr": -10 * math.log10(found["mse"])}
+    return means | {"psnr": -10 * math.log10(means["mse"])}

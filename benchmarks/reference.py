@@ -1,7 +1,7 @@
-"""The yardstick: CSGM and IAGAN in a plain loop, in the manner of the paper's released program.
+"""The reference: CSGM and IAGAN in a plain loop, in the style of the paper's released code.
 
 One image at a time, float32, contiguous layout, pixels repeated before each convolution, gradients
-of θ kept in CSGM though nobody uses them, starts of z one after another, every iteration run, the
+of θ computed in CSGM though unused, starts of z one after another, every iteration run, the
 last iterate kept, the mean squared error read back at every step.
 """
 
@@ -20,14 +20,14 @@ from iagan.priors import Began, Generator
 
 @dc.dataclass(frozen=True)
 class Found:
-    """One image `(1, c, h, w)` and the objective ‖y − A x‖² at it."""
+    """One image `(1, c, h, w)` and its objective ‖y − A x‖²."""
 
     image: Tensor
     objective: float
 
 
 def plain_network(generator: Generator) -> nn.Sequential:
-    """BEGAN as its authors' programs write it down, with the weights of `generator`."""
+    """BEGAN as in its authors' code, with the weights of `generator`."""
     source = generator.module
     assert isinstance(source, Began), "the yardstick is a BEGAN"
     layers: list[nn.Module] = [source.linear, nn.Unflatten(1, (-1, 8, 8))]
@@ -53,9 +53,9 @@ class PlainLoop:
         self.z = generator.latent.sample(1, torch.Generator().manual_seed(seed))
 
     def csgm(self, steps: int, restarts: int = 1, gradients_of_weights: bool = True) -> Found:
-        """`restarts` starts one after another; the one of smallest error at its end.
+        """Run `restarts` starts in turn; returns the one with the smallest final error.
 
-        Without the gradients that nobody uses it finds the same, bit for bit, in less time.
+        Without the unused gradients the result is the same bit for bit, in less time.
         """
         self.network.requires_grad_(gradients_of_weights)
         best: tuple[float, Tensor, Tensor] | None = None
@@ -70,7 +70,7 @@ class PlainLoop:
         return self._found(best[2])
 
     def iagan(self, steps: int, rate: float = 1e-4) -> Found:
-        """z and θ together, from where `csgm` ended."""
+        """Optimise z and θ jointly, from the result of `csgm`."""
         self.network.requires_grad_(True)
         z = self.z.clone().requires_grad_(True)
         groups = [{"params": [z], "lr": rate}, {"params": self.network.parameters(), "lr": rate}]
@@ -98,7 +98,7 @@ class PlainLoop:
 
 
 def deepinv_csgm(generator: Generator, observation: Observation) -> Callable[[int], Tensor]:
-    """deepinv's CSGMGenerator with its stopping rule off: steps → image. One image only."""
+    """deepinv's CSGMGenerator without its stopping rule, for one image: steps → image."""
     from deepinv.models import CSGMGenerator
     from deepinv.physics import LinearPhysics
 

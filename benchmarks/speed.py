@@ -1,4 +1,4 @@
-"""Same iterations, same result: seconds a step, interleaved, against the plain loop and deepinv."""
+"""Seconds per step for the same result, interleaved with the plain loop and deepinv."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Print the table; return what it says."""
+    """Print the table and return its content."""
     if args.prior == "began-128":
         generator = facts.random_began(128, 128)
     else:
@@ -94,7 +94,7 @@ def _report(
 def _report_of_paper(
     by_phase: dict[str, tuple[float, float]], floor: dict[str, float]
 ) -> dict[str, list[float]]:
-    """The table of the paper's iterations; seconds an image of every contestant."""
+    """The table at the paper's iterations: seconds per image of every contestant."""
     header = "| × reference | share of the floor "
     print(f"\n| the paper's iterations, s an image | one start {header}| five starts {header}|")
     print("|" + "---|" * 7)
@@ -110,5 +110,5 @@ def _report_of_paper(
 
 
 def _of_paper(csgm: float, iagan: float) -> list[float]:
-    """The paper's steps at so many seconds each, with one start and with five."""
+    """Seconds of the paper's steps at this time per step, with one start and with five."""
     return [starts * CSGM_STEPS * csgm + IAGAN_STEPS * iagan for starts in STARTS]

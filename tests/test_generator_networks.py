@@ -223,13 +223,13 @@ def test_enlarging_and_convolving_at_once_is_one_after_the_other(biased):
         for size in ((2, 3, 5, 4), (6, 3, 3, 3), (6,))
     )
     given = (x, weight, bias) if biased else (x, weight)
-    found = enlarge_and_convolve(*given)
+    output = enlarge_and_convolve(*given)
     enlarged = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
     expected = torch.nn.functional.conv2d(enlarged, *given[1:], padding=1)
-    torch.testing.assert_close(found, expected)
-    direction = torch.randn(found.shape, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(output, expected)
+    direction = torch.randn(output.shape, generator=rng, dtype=torch.float64)
     for mine, theirs in zip(
-        torch.autograd.grad(found, given, direction),
+        torch.autograd.grad(output, given, direction),
         torch.autograd.grad(expected, given, direction),
         strict=True,
     ):

@@ -33,8 +33,8 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
     """Orientation 6: the camera was held upright, the file lies on its side."""
     exif = Pillow.Exif()
     exif[0x0112] = 6
-    found = _load(tmp_path, Pillow.fromarray(PIXELS), exif=exif)
-    assert torch.equal(found, _expected(np.rot90(PIXELS, k=-1).copy()))
+    image = _load(tmp_path, Pillow.fromarray(PIXELS), exif=exif)
+    assert torch.equal(image, _expected(np.rot90(PIXELS, k=-1).copy()))
 
 
 def test_grey_palette_and_sixteen_bits_become_rgb(tmp_path):
@@ -48,22 +48,22 @@ def test_grey_palette_and_sixteen_bits_become_rgb(tmp_path):
 
 def test_transparency_is_laid_on_white(tmp_path):
     alpha = np.full((6, 8, 1), 51, dtype=np.uint8)
-    found = _load(tmp_path, Pillow.fromarray(np.concatenate([PIXELS, alpha], 2)))
+    image = _load(tmp_path, Pillow.fromarray(np.concatenate([PIXELS, alpha], 2)))
     expected = 0.2 * _expected(PIXELS) + 0.8
-    torch.testing.assert_close(found, expected, rtol=0, atol=1 / 255)
+    torch.testing.assert_close(image, expected, rtol=0, atol=1 / 255)
 
 
 def test_cmyk_becomes_rgb(tmp_path):
     ink = Pillow.new("CMYK", (8, 8), (0, 255, 255, 0))
-    found = _load(tmp_path, ink, "p.jpg", quality=95)
-    torch.testing.assert_close(found.mean((0, 2, 3)), torch.tensor([1.0, 0, 0]), rtol=0, atol=0.03)
+    image = _load(tmp_path, ink, "p.jpg", quality=95)
+    torch.testing.assert_close(image.mean((0, 2, 3)), torch.tensor([1.0, 0, 0]), rtol=0, atol=0.03)
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):
     image = torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.2
     save_image(image, tmp_path / "new" / "x.png")
-    found = load_image(tmp_path / "new" / "x.png")
-    torch.testing.assert_close(found, image.clamp(0, 1), rtol=0, atol=0.5 / 255 + 1e-6)
+    loaded = load_image(tmp_path / "new" / "x.png")
+    torch.testing.assert_close(loaded, image.clamp(0, 1), rtol=0, atol=0.5 / 255 + 1e-6)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.png"]
 
 
@@ -204,8 +204,8 @@ def test_folders_give_their_images_sorted(tmp_path):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     single = tmp_path / "notes.txt"
-    found = images.find_images([single, tmp_path])
-    assert [path.name for path in found] == ["notes.txt", "a.jpg", "b.PNG"]
+    paths = images.find_images([single, tmp_path])
+    assert [path.name for path in paths] == ["notes.txt", "a.jpg", "b.PNG"]
 
 
 def test_masks_that_cannot_be_used_are_refused(tmp_path):

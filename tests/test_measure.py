@@ -110,7 +110,7 @@ def test_lpips_is_its_definition_on_any_backbone(hub):
     hub.mkdir(parents=True)
     torch.save(backbone.state_dict(), hub / "squeezenet1_1-b8a52dc0.pth")
     image, truth = _pair()
-    found = measure.lpips(image, truth, net="squeeze")
+    distance = measure.lpips(image, truth, net="squeeze")
     heads = _heads()
     taps = (1, 4, 7, 9, 10, 11, 12)
     shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
@@ -126,7 +126,7 @@ def test_lpips_is_its_definition_on_any_backbone(hub):
     expected = sum(
         ((a - b).square() * w).sum(1).mean((1, 2)) for a, b, w in zip(*features, heads, strict=True)
     )
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(distance, expected.detach(), rtol=1e-3, atol=1e-5)
 
 
 def _heads():
@@ -149,6 +149,6 @@ def test_lpips_on_the_real_backbone_orders_images_as_people_do(hub):
         (truth + sigma * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)))
         for sigma in (0.0, 0.05, 0.2)
     )
-    found = [float(measure.lpips(x, truth, net="squeeze")) for x in (same, little, much)]
-    assert found[0] == pytest.approx(0, abs=1e-6)
-    assert found[0] < found[1] < found[2]
+    distance = [float(measure.lpips(x, truth, net="squeeze")) for x in (same, little, much)]
+    assert distance[0] == pytest.approx(0, abs=1e-6)
+    assert distance[0] < distance[1] < distance[2]

@@ -83,8 +83,8 @@ def test_noise_is_estimated_from_blurred_pictures(noise_255):
     blurred = UniformBlur((3, 64, 64), size=9)(photo.expand(2, -1, -1, -1))
     noise = torch.randn(blurred.shape, generator=_rng()) * noise_255 / 255
     noise[1] *= 2
-    found = iagan.estimate_noise_std(blurred + noise) * 255
-    assert found.tolist() == pytest.approx([noise_255, 2 * noise_255], rel=0.04)
+    sigma = iagan.estimate_noise_std(blurred + noise) * 255
+    assert sigma.tolist() == pytest.approx([noise_255, 2 * noise_255], rel=0.04)
     assert float(iagan.estimate_noise_std(blurred)[0]) < 0.5 / 255
     sharp = iagan.estimate_noise_std(photo + noise[:1]) * 255
     assert noise_255 < float(sharp[0]) < noise_255 + 5, "its own detail is taken for noise"
@@ -264,7 +264,7 @@ def test_every_image_may_have_noise_of_its_own(tmp_path):
     assert observation[[2, 0]].sigma.tolist() == [0.2, 0.0]
     iagan.save_observation(observation, tmp_path / "y.npz")
     assert iagan.load_observation(tmp_path / "y.npz").sigma.tolist() == [0.0, 0.1, 0.2]
-    with pytest.raises(SettingError, match="one number or 3, one an image"):
+    with pytest.raises(SettingError, match="one number or 3, one per image"):
         iagan.Observation(y, operator, [0.1, 0.2])
 
 

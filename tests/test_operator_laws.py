@@ -83,16 +83,16 @@ def test_misfit_is_the_squared_distance_and_its_gradient_twice_the_adjoint_of_th
     """Also where both are computed in one pass, image by image weighed by what comes after."""
     x, y = image(A).requires_grad_(), measurement(A)
     gap = A(x.detach()) - y
-    found = A.misfit(x, y)
-    torch.testing.assert_close(found, reals(gap).square().sum(1))
+    misfit = A.misfit(x, y)
+    torch.testing.assert_close(misfit, reals(gap).square().sum(1))
     weights = torch.tensor([0.5, 3.0], dtype=x.dtype)
-    (found * weights).sum().backward()
+    (misfit * weights).sum().backward()
     expected = 2 * weights[:, None] * (reals(gap) @ dense(A))
     torch.testing.assert_close(x.grad.flatten(1), expected)
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_misfit_wants_a_measurement_of_every_image(A, images):
+def test_misfit_expects_a_measurement_of_every_image(A, images):
     words = f"got {images} images and 2 measurements"
     with as_users_run_it(), pytest.raises(ShapeError, match=words):
         A.misfit(image(A)[:1].expand(images, *A.image_shape), measurement(A))

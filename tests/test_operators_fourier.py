@@ -163,11 +163,11 @@ def test_scattered_masks_are_as_hard_as_the_paper(ratio, low, high):
     """Tuned: the mean zero-filled PSNR of the astronaut over eight masks. (On CelebA it is the
     paper's; with the spread a third larger or smaller it leaves this range.)"""
     x = crop_square(astronaut(), None, Crop((178, 218), (89, 124), 128), (128, 128))
-    found = []
+    scores = []
     for seed in range(8):
         operator = SubsampledFourier.random((3, 128, 128), ratio, seed, "scattered")
-        found.append(psnr(operator.naive(operator(x)), x))
-    assert low < np.mean(found) < high, found
+        scores.append(psnr(operator.naive(operator(x)), x))
+    assert low < np.mean(scores) < high, scores
 
 
 def test_scattered_masks_beyond_what_can_be_drawn_are_refused():

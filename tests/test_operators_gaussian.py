@@ -126,12 +126,12 @@ def test_misfit_is_the_same_however_the_rows_are_shared_out(entries, threads, mo
     y = torch.randn(3, 70)
     monkeypatch.setattr(gaussian, "ENTRIES_AT_ONCE", entries)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    found = operator.misfit(x, y)
+    misfit = operator.misfit(x, y)
     exact = (x.detach().flatten(1).double() @ operator.matrix.double().T - y).square().sum(1)
-    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0)
-    (of_x,) = torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(misfit.double(), exact, rtol=1e-5, atol=0)
+    (of_x,) = torch.autograd.grad(misfit.sum(), x)
     torch.testing.assert_close(of_x, 2 * operator.adjoint(operator(x.detach()) - y))
-    assert torch.equal(operator.misfit(x.detach(), y), found.detach())
+    assert torch.equal(operator.misfit(x.detach(), y), misfit.detach())
 
 
 def test_misfit_knows_a_gradient_by_y_too():

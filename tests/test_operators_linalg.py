@@ -31,27 +31,29 @@ def test_inner_of_single_precision_sums_in_double():
 
 def test_conjugate_gradient_solves_each_image():
     matrix, b = system(rank=12)
-    found = conjugate_gradient(lambda u: u @ matrix, b)
-    torch.testing.assert_close(found.solution, torch.linalg.solve(matrix, b.T).T, rtol=1e-6, atol=0)
-    assert found.relative_residual.max() <= 1e-12
-    assert 0 < found.steps < 100
+    result = conjugate_gradient(lambda u: u @ matrix, b)
+    torch.testing.assert_close(
+        result.solution, torch.linalg.solve(matrix, b.T).T, rtol=1e-6, atol=0
+    )
+    assert result.relative_residual.max() <= 1e-12
+    assert 0 < result.steps < 100
 
 
 def test_a_preconditioner_near_the_inverse_saves_steps_and_changes_nothing():
     matrix, b = system(rank=12)
     near = torch.linalg.inv(matrix + 1e-3 * torch.eye(12, dtype=torch.float64))
     plain = conjugate_gradient(lambda u: u @ matrix, b)
-    found = conjugate_gradient(lambda u: u @ matrix, b, precondition=lambda r: r @ near)
-    torch.testing.assert_close(found.solution, plain.solution, rtol=1e-6, atol=0)
-    assert found.relative_residual.max() <= 1e-12
-    assert found.steps < plain.steps / 2
+    result = conjugate_gradient(lambda u: u @ matrix, b, precondition=lambda r: r @ near)
+    torch.testing.assert_close(result.solution, plain.solution, rtol=1e-6, atol=0)
+    assert result.relative_residual.max() <= 1e-12
+    assert result.steps < plain.steps / 2
 
 
 def test_conjugate_gradient_finds_the_smallest_solution_of_a_singular_system():
     matrix, b = system(rank=5)
     b = b @ matrix
-    found = conjugate_gradient(lambda u: u @ matrix, b).solution
-    torch.testing.assert_close(found, b @ torch.linalg.pinv(matrix, rtol=1e-10))
+    x = conjugate_gradient(lambda u: u @ matrix, b).solution
+    torch.testing.assert_close(x, b @ torch.linalg.pinv(matrix, rtol=1e-10))
 
 
 def test_an_image_is_solved_alike_alone_and_beside_others():
@@ -68,11 +70,11 @@ def test_an_image_is_solved_alike_alone_and_beside_others():
 
 def test_conjugate_gradient_tells_when_it_ran_out_of_steps():
     matrix, b = system(rank=12)
-    found = conjugate_gradient(lambda u: u @ matrix, b, max_steps=2)
-    residual = torch.linalg.vector_norm(b - found.solution @ matrix, dim=1)
+    result = conjugate_gradient(lambda u: u @ matrix, b, max_steps=2)
+    residual = torch.linalg.vector_norm(b - result.solution @ matrix, dim=1)
     expected = residual / torch.linalg.vector_norm(b, dim=1)
-    assert found.steps == 2
-    torch.testing.assert_close(found.relative_residual, expected)
+    assert result.steps == 2
+    torch.testing.assert_close(result.relative_residual, expected)
 
 
 @pytest.mark.parametrize(("rows", "rank"), [(5, 5), (20, 12), (12, 6)])
@@ -85,11 +87,11 @@ def test_least_squares_finds_the_smallest_minimiser(rows, rank):
     )
     matrix = left @ right
     b[3] = 0
-    found = least_squares(lambda x: x @ matrix.T, lambda y: y @ matrix, b)
+    result = least_squares(lambda x: x @ matrix.T, lambda y: y @ matrix, b)
     expected = b @ torch.linalg.pinv(matrix, rtol=1e-10).T
-    torch.testing.assert_close(found.solution, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(result.solution, expected, rtol=1e-6, atol=1e-9)
     alone = least_squares(lambda x: x @ matrix.T, lambda y: y @ matrix, b[1:2])
-    torch.testing.assert_close(found.solution[1:2], alone.solution, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(result.solution[1:2], alone.solution, rtol=1e-9, atol=1e-12)
 
 
 def test_least_squares_counts_tiny_singular_values_as_zero_as_everywhere():
@@ -135,5 +137,5 @@ def test_conjugate_gradient_reaches_the_closed_form_pinv(name):
     """A† by A Aᵀ and conjugate gradients, from forward and adjoint alone."""
     operator = OPERATORS[name]
     y = operator(image(operator))
-    found = conjugate_gradient(lambda u: operator(operator.adjoint(u)), y, 1e-13).solution
-    torch.testing.assert_close(operator.adjoint(found), operator.pinv(y), rtol=0, atol=1e-6)
+    u = conjugate_gradient(lambda u: operator(operator.adjoint(u)), y, 1e-13).solution
+    torch.testing.assert_close(operator.adjoint(u), operator.pinv(y), rtol=0, atol=1e-6)

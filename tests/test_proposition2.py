@@ -31,8 +31,8 @@ def test_synthesis_is_equation_4_written_down():
     for trial in range(4):
         w1, w2, w3 = (weight[trial].numpy() for weight in weights)
         hidden = np.maximum(w2 @ np.maximum(w1 @ z[trial].numpy(), 0), 0)
-        found = synthesize(weights, z)[trial]
-        torch.testing.assert_close(found, torch.from_numpy(w3 @ hidden))
+        image = synthesize(weights, z)[trial]
+        torch.testing.assert_close(image, torch.from_numpy(w3 @ hidden))
     u = synthesize(weights[:1], z)
     torch.testing.assert_close(synthesize(weights[1:], u, first=False), synthesize(weights, z))
 

@@ -64,8 +64,8 @@ def records(run: Path) -> list[dict]:
 
 
 def without_seconds(run: Path) -> list[dict]:
-    found = [{k: v for k, v in r.items() if k != "seconds"} for r in records(run)]
-    return sorted(found, key=lambda r: (r["setting"], r["method"], r["image"]))
+    rows = [{k: v for k, v in r.items() if k != "seconds"} for r in records(run)]
+    return sorted(rows, key=lambda r: (r["setting"], r["method"], r["image"]))
 
 
 @pytest.fixture(scope="module")

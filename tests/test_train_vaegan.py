@@ -70,8 +70,8 @@ def test_the_divergences_are_those_of_torch():
     other = Normal(mean2, torch.exp(log_variance2 / 2))
     unit = Normal(torch.zeros(3, 5), torch.ones(3, 5))
     torch.testing.assert_close(kl_divergence(mean, log_variance), reference_kl(one, unit).sum(1))
-    found = kl_between(mean, log_variance, mean2, log_variance2)
-    torch.testing.assert_close(found, reference_kl(one, other).sum(1))
+    divergence = kl_between(mean, log_variance, mean2, log_variance2)
+    torch.testing.assert_close(divergence, reference_kl(one, other).sum(1))
 
 
 def test_the_hinge_and_the_penalty_by_hand():

@@ -1,19 +1,19 @@
-"""Every error that iagan raises on purpose.
+"""The exceptions of iagan.
 
     IaganError
-    ├── ShapeError              a tensor has not the shape that the operator or generator expects
-    ├── SettingError            an option lies outside its range, or options contradict each other
+    ├── ShapeError              a tensor of a shape that the operator or generator does not accept
+    ├── SettingError            an option out of range, or options that contradict each other
     ├── FileError               a file cannot be used
     │   ├── ImageFileError          not an image, truncated, too large, a mask that does not fit
     │   ├── ObservationFileError    an .npz that is not an iagan observation
-    │   ├── CheckpointError         unknown layout, truncated, or it would run code
-    │   └── OutputError             a place that cannot be written
+    │   ├── CheckpointError         unknown layout, truncated, or unsafe to load
+    │   └── OutputError             a path that cannot be written
     ├── MissingDependencyError  an optional package or backbone is not installed
-    └── Cancelled               work was ended before its end; it holds what there is so far
-        └── Interrupted             by Ctrl-C: a KeyboardInterrupt too
+    └── Cancelled               work was stopped early; holds partial results
+        └── Interrupted             by Ctrl-C; also a KeyboardInterrupt
 
-A message is one line: who speaks, what was expected, what was got, what to do. The library raises
-these; the command line alone turns them into that line and exit code 2.
+A message is one line: the function, the expectation, the actual value, and a remedy. The command
+line prints that line and exits with code 2.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Any
 
 
 class IaganError(Exception):
-    """Base of every error that iagan raises on purpose."""
+    """Base class of the exceptions of iagan."""
 
 
 class ShapeError(IaganError, ValueError):
-    """A tensor has not the shape that the operator or generator expects."""
+    """A tensor has a shape that the operator or generator does not accept."""
 
 
 class SettingError(IaganError, ValueError):
-    """An option lies outside its range, or options contradict each other."""
+    """An option is out of range, or options contradict each other."""
 
 
 class FileError(IaganError):
@@ -46,7 +46,7 @@ class ObservationFileError(FileError):
 
 
 class CheckpointError(FileError):
-    """A checkpoint of unknown layout, a truncated one, or one that would run code."""
+    """A checkpoint is of unknown layout, truncated, or unsafe to load."""
 
 
 class OutputError(FileError):
@@ -58,10 +58,10 @@ class MissingDependencyError(IaganError, ImportError):
 
 
 class Cancelled(IaganError):
-    """Work was ended by an exception of its callback, the cause of this one.
+    """Work was stopped by an exception of its callback, the cause of this one.
 
     **Arguments:**
-    - `result`: what there is so far, as the function would have returned it.
+    - `result`: the partial result, of the function's return type.
     """
 
     def __init__(self, message: str, result: Any) -> None:
@@ -73,4 +73,4 @@ class Cancelled(IaganError):
 
 
 class Interrupted(Cancelled, KeyboardInterrupt):
-    """Work was ended by Ctrl-C."""
+    """Work was stopped by Ctrl-C."""

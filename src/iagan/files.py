@@ -1,4 +1,4 @@
-"""Atomic writes: a file, or a line, is there whole or not at all. Locks: one process a folder."""
+"""Atomic writes of files and lines, and locks of folders."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OLD_SECONDS = 3600
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+    """Write a temporary file beside `path` by `write`, then rename it to `path`.
 
-    A crash, a full disk, a power cut or Ctrl-C leaves what was there before. Missing parent folders
-    are made. A file that is replaced keeps its mode.
+    A crash, a full disk, a power cut or Ctrl-C leaves the previous file. Missing parent folders are
+    created. A replaced file keeps its mode.
 
-    **Raises:** `OutputError` when the folder or file cannot be written, or `path` is there and is
-    no regular file (a device, a link, a folder).
+    **Raises:** `OutputError` when the folder or file cannot be written, or `path` exists and is
+    not a regular file (a device, a link, a folder).
     """
     target = Path(path)
     try:
@@ -80,10 +80,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
-    """Refuse a file that could not be written, or is not named `suffix`, before any work.
+    """Check in advance that `path` can be written and ends in `suffix`.
 
-    Missing parent folders are made; what processes left half written there, more than an hour ago,
-    is removed.
+    Missing parent folders are created; temporary files that other processes left there more than an
+    hour ago are removed.
 
     **Raises:** `OutputError`.
     """
@@ -102,7 +102,7 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock file `path` until the block or the process ends, however it ends.
+    """Hold the lock file `path` until the block or the process ends.
 
     Yields whether it is held: False if another process, or another block here, holds it, for which
     `wait` waits.
@@ -126,7 +126,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Hold `folder`, made if need be, until the block or the process ends, however it ends.
+    """Hold the lock of `folder`, created if missing, until the block or the process ends.
 
     **Raises:** `OutputError` when another process holds it or it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Photographs and masks: load, crop, save. The only file that knows PNG and JPEG."""
+"""Loading, cropping and saving of photographs and masks; all image formats are handled here."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from iagan.files import write_atomically
 from iagan.types import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""Of the files that a folder is searched for."""
+"""Suffixes of the image files searched for in a folder."""
 
 MAX_PIXELS = 100_000_000
-"""Larger images are refused: most are decompression bombs, and none is a face at 1024²."""
+"""Maximum number of pixels of an image; larger ones are mostly decompression bombs."""
 
 # Pillow decodes these itself; for others, whatever the file is called, it would run a program
 # (Ghostscript for EPS).
@@ -36,13 +36,13 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 @dc.dataclass(frozen=True)
 class Crop:
-    """Which square of a photograph a generator expects, before it is resized to its size.
+    """The square of a photograph that a generator expects, before resizing to its size.
 
-    Applies to photographs of exactly `photo_size`; of all others the centred square is taken.
+    Applies to photographs of exactly `photo_size`; others use the centred square.
 
     **Arguments:** (pixels; x to the right, y downward)
     - `photo_size`: `(width, height)` of an aligned photograph, (178, 218) for CelebA.
-    - `center`: `(x, y)` of the middle of the square.
+    - `center`: `(x, y)` of the centre of the square.
     - `side`: side of the square.
     """
 
@@ -54,11 +54,11 @@ class Crop:
 def load_image(path: str | os.PathLike[str]) -> Image:
     """One photograph as float32 `(1, 3, h, w)` in [0, 1].
 
-    Turned as its EXIF tag says. Grey, palette, 16-bit and CMYK images become RGB; transparent
-    pixels are laid on white; of an animation the first frame is taken.
+    Rotated by its EXIF tag. Grey, palette, 16-bit and CMYK images become RGB; transparency is
+    composited on white; the first frame of an animation is used.
 
     **Raises:** `ImageFileError`: missing, not an image, truncated, above `MAX_PIXELS`, or deeper
-    than 16 bits, where nobody knows which number is white.
+    than 16 bits, where the white level is undefined.
     """
     source = Path(path)
     return _to_tensor(_decode(source, "an image (PNG, JPEG, WebP, BMP or TIFF)"), str(source))
@@ -70,9 +70,9 @@ def save_image(
     """One image `(1, 3 or 1, h, w)` as an 8-bit PNG, clamped to [0, 1], written atomically.
 
     **Arguments:**
-    - `text`: text chunks by keyword, which `png_text` reads back.
+    - `text`: text chunks by keyword, read back by `png_text`.
 
-    **Raises:** `OutputError` for another suffix or a place that cannot be written; `SettingError`
+    **Raises:** `OutputError` for another suffix or an unwritable path; `SettingError`
     for several images at once, or for NaN.
     """
     target = Path(path)
@@ -102,7 +102,7 @@ def encode_png(image: Image, text: Mapping[str, str] | None = None) -> bytes:
 
 
 def png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
-    """A text chunk of a PNG; None where there is none, or no PNG that can be read."""
+    """A text chunk of a PNG; None if missing or unreadable."""
     try:
         with Pillow.open(path, formats=("PNG",)) as picture:
             value = picture.info.get(keyword)
@@ -112,7 +112,7 @@ def png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
 
 
 def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tensor, "height width"]:
-    """A mask of `size` (height, width): a .npy of booleans or 0/1, or an image, white is true.
+    """A mask of `size` (height, width) from a .npy of booleans or 0/1, or an image (white: true).
 
     **Raises:** `ImageFileError` when it cannot be read, has another size or other values.
     """
@@ -133,13 +133,13 @@ def crop_square(
     crop: Crop | None,
     size: tuple[int, int],
 ) -> Image:
-    """The square of `photo` that is to be worked on, resized to `size` (height, width).
+    """The square of `photo` to be recovered, resized to `size` (height, width).
 
     **Arguments:**
     - `box`: `(left, top, side)` in pixels, or None for `default_square`.
-    - `crop`: what the prior expects.
+    - `crop`: the square that the prior expects.
 
-    Resized by an anti-aliased bicubic filter, and clamped to [0, 1].
+    Resized by an anti-aliased bicubic filter and clamped to [0, 1].
     **Raises:** `SettingError` for a box that is not inside the photograph.
     """
     height, width = photo.shape[-2:]
@@ -169,9 +169,9 @@ def default_square(photo: Image, crop: Crop | None) -> tuple[int, int, int]:
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The images among `paths`, folders replaced by the images in them, sorted by name.
+    """The files among `paths` and the images in its folders, sorted by name.
 
-    Not by hidden files, such as the `._x.jpg` that macOS leaves on other systems' disks.
+    Hidden files in folders, such as macOS's `._x.jpg`, are skipped.
     """
     images: list[Path] = []
     for path in map(Path, paths):
@@ -208,7 +208,7 @@ def _decode(path: Path, expected: str) -> Pillow.Image:
 
 
 def _open(source: IO[bytes] | Path, name: str, expected: str) -> Pillow.Image:
-    """A decoded picture, refused in words. Pillow's own limit only warns; ours refuses."""
+    """A decoded picture, or an `ImageFileError`; Pillow's own pixel limit only warns."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -251,7 +251,7 @@ def _is_deep(picture: Pillow.Image) -> bool:
 
 
 def _deep_grey(picture: Pillow.Image, name: str) -> np.ndarray:
-    """16-bit grey over 65535, which Pillow's own conversion would clip; it may sit in 32 bits."""
+    """16-bit grey, possibly stored in 32 bits, over 65535; Pillow's conversion would clip it."""
     values = np.asarray(picture)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
         raise ImageFileError(
@@ -271,7 +271,7 @@ def _mask_from_image(path: Path) -> np.ndarray:
 def _mask_from_array(path: Path) -> np.ndarray:
     expected = "a .npy of booleans or of 0 and 1, two-dimensional"
     try:
-        # A memory map: a header that claims terabytes takes none.
+        # A memory map does not allocate what a forged header claims.
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise ImageFileError(f"{path}: there is no such file. Check the path.") from None
@@ -283,6 +283,6 @@ def _mask_from_array(path: Path) -> np.ndarray:
         raise ImageFileError(f"{path}: {expected} was expected; got something else. Save it again.")
     if not np.isin(values, (0, 1)).all():
         raise ImageFileError(
-            f"{path}: {expected} was expected; got other values. Compare it first."
+            f"{path}: {expected} was expected; got other values. Threshold it first."
         )
     return values.astype(bool)

@@ -1,4 +1,4 @@
-"""How near an estimate is to the truth: PSNR, SSIM, HaarPSI, LPIPS."""
+"""Quality metrics of an estimate against the truth: PSNR, SSIM, HaarPSI, LPIPS."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ BACKBONES: dict[str, str] = {
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
-"""The file of each LPIPS backbone, as torchvision names it."""
+"""File names of the LPIPS backbones in torchvision."""
 
 LPIPS_SIDE = 32
-"""Pixels a side that every backbone's pooling leaves something of."""
+"""Smallest image side, in pixels, for which every backbone's pooling leaves an output."""
 
 HAARPSI_SIDE = 16
-"""Pixels a side that three scales of wavelets need."""
+"""Smallest image side, in pixels, for three scales of wavelets."""
 
 SSIM_WINDOW = 11
-"""Pixels a side of Wang et al.'s Gaussian window."""
+"""Side of Wang et al.'s Gaussian window in pixels."""
 
 SLACK = 0.25
-"""How far outside [0, data_range] a true image may reach, as a share of it; an estimate, which may
-be poor, may reach further with half of its pixels at most."""
+"""Tolerated excess of a true image over [0, data_range], as a fraction of it; of an estimate, half
+of the pixels may exceed it."""
 
 
 def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
     r"""$10 \log_{10}(r^2 / \overline{\mathrm{MSE}})$ in dB, the MSE averaged over the images first.
 
-    As in arXiv 1906.05284, footnote 2; inf for equal images. For one number an image see
-    `psnr_per_image`; their mean is another number.
+    As in arXiv 1906.05284, footnote 2; inf for equal images. Not the mean of `psnr_per_image`.
 
     **Arguments:**
     - `image`, `truth`: `(batch, channels, h, w)`, on one device. Not clamped.
@@ -54,7 +53,7 @@ def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
 
 
 def psnr_per_image(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
-    """The PSNR of every image alone, in dB."""
+    """The PSNR of each image in dB."""
     return _psnr(image, truth, data_range, dim=(1, 2, 3))
 
 
@@ -74,7 +73,7 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     if min(image.shape[-2:]) < SSIM_WINDOW:
         raise ShapeError(
             f"SSIM expects images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
-            f"{image.shape[-2]}×{image.shape[-1]}. Measure the PSNR alone."
+            f"{image.shape[-2]}×{image.shape[-1]}. Use the PSNR."
         )
     pair = ((each.double() / data_range).clamp(0, 1) for each in (image, truth))
     similarities = similarity(*pair, downsample=False, reduction="none")
@@ -85,7 +84,7 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
 def haarpsi(image: Image, truth: Tensor) -> PerImage:
     """Haar wavelet-based perceptual similarity (Reisenhofer et al. 2018), 1 for equal images.
 
-    No prior of this project was trained with it, which a comparison of priors by LPIPS cannot say.
+    Unlike LPIPS, it resembles no training loss of this project's priors.
     Images are clamped to [0, 1].
 
     **Raises:** `ShapeError`, also for images that are not grey or RGB, or below 16×16 pixels.
@@ -97,14 +96,13 @@ def haarpsi(image: Image, truth: Tensor) -> PerImage:
     if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < HAARPSI_SIDE:
         raise ShapeError(
             f"HaarPSI expects grey or RGB images of at least {HAARPSI_SIDE}×{HAARPSI_SIDE} pixels; "
-            f"got {tuple(image.shape)}. Measure PSNR and SSIM alone."
+            f"got {tuple(image.shape)}. Use PSNR and SSIM."
         )
     pair = (each.float().clamp(0, 1) for each in (image, truth))
     similarities = similarity(*pair, data_range=1.0, reduction="none")
     assert isinstance(similarities, Tensor)
-    similarities = torch.where(
-        similarities.isfinite(), similarities, 1.0
-    )  # two black pictures have nothing to differ
+    # NaN for two black images, which are equal
+    similarities = torch.where(similarities.isfinite(), similarities, 1.0)
     return similarities.reshape(-1).to(image.dtype)
 
 
@@ -114,7 +112,7 @@ def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     **Arguments:**
     - `net`: the backbone; the paper's is `"alex"`. Numbers of different backbones do not compare.
 
-    **Raises:** `MissingDependencyError` when the backbone is not there and cannot be downloaded;
+    **Raises:** `MissingDependencyError` when the backbone is missing and cannot be downloaded;
     `ShapeError` for images that are not grey or RGB, or too small for the backbone.
     """
     _check(image, truth)
@@ -122,7 +120,7 @@ def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < LPIPS_SIDE:
         raise ShapeError(
             f"LPIPS expects grey or RGB images of at least {LPIPS_SIDE}×{LPIPS_SIDE} pixels; got "
-            f"{tuple(image.shape)}. Measure PSNR and SSIM alone."
+            f"{tuple(image.shape)}. Use PSNR and SSIM."
         )
     network.to(image.device)
     with torch.no_grad():
@@ -136,11 +134,11 @@ METRICS: dict[str, Callable[..., Any]] = {
     "haarpsi": haarpsi,
     "lpips": lpips,
 }
-"""Every measure by name."""
+"""Metrics by name."""
 
 
 def load_lpips(net: str) -> None:
-    """Fetch and load an LPIPS backbone, where that is not done yet; see `lpips` for the errors."""
+    """Download if necessary and load an LPIPS backbone; raises the errors of `lpips`."""
     _network(net)
 
 
@@ -163,8 +161,8 @@ def _network(net: str) -> torch.nn.Module:
         file = folder / BACKBONES[net]
         if file.exists():
             raise MissingDependencyError(
-                f"LPIPS ({net}) expects torchvision's backbone in {file}; that file is broken. "
-                "Delete it, and run once with a network or put a whole one there."
+                f"LPIPS ({net}) expects torchvision's backbone in {file}; that file is damaged. "
+                "Delete it, and run once with a network or replace it."
             ) from error
         raise MissingDependencyError(
             f"LPIPS ({net}) expects the backbone {BACKBONES[net]}, and it cannot be downloaded: "
@@ -173,7 +171,7 @@ def _network(net: str) -> torch.nn.Module:
 
 
 def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] | None) -> Tensor:
-    """In dB, the MSE over `dim`, or over everything."""
+    """PSNR in dB, the MSE averaged over `dim`, or over everything."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     _check(image, truth, data_range)
@@ -184,20 +182,20 @@ def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] 
 
 
 def _check(image: Tensor, truth: Tensor, data_range: float = 1.0) -> None:
-    """Refuse images of different shapes, or of another range than they are said to have."""
+    """**Raises:** `ShapeError` or `SettingError` for images of different shapes or another range."""
     if image.shape != truth.shape or image.ndim != 4:
         raise ShapeError(
-            f"Measures compare images (batch, channels, h, w) of one shape; got "
+            f"Metrics expect images (batch, channels, h, w) of one shape; got "
             f"{tuple(image.shape)} and {tuple(truth.shape)}. Crop or resize one of them."
         )
     if not 0 < data_range < float("inf"):
-        raise SettingError(f"Measures expect a data_range above 0; got {data_range}.")
+        raise SettingError(f"Metrics expect a data_range above 0; got {data_range}.")
     low, high = -SLACK * data_range, (1 + SLACK) * data_range
     outside = [((each < low) | (each > high)).double().mean() for each in (image, truth)]
     if outside[0] > 0.5 or outside[1] > 0:
         wrong = image if outside[0] > 0.5 else truth
         got = f"{float(wrong.min()):.3g} to {float(wrong.max()):.3g}"
         raise SettingError(
-            f"Measures expect images in [0, {data_range:g}]; got values from {got}. Rescale them, "
-            "or say data_range."
+            f"Metrics expect images in [0, {data_range:g}]; got values from {got}. Rescale them, "
+            "or pass data_range."
         )

@@ -1,4 +1,4 @@
-"""y = A x + e: simulated, measured, saved and loaded."""
+"""Observations y = A x + e: simulating, saving and loading."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from iagan.types import Image, ImageLike, Measurement, PerImage
 
 FORMAT, VERSION = "iagan-observation", 1
 MAX_BYTES = 2**32
-"""Of the arrays in a file; what declares more is refused before it is read."""
+"""Maximum total size of the arrays in a file, checked before reading."""
 
 RANGE_SLACK = 0.25
-"""How far outside [0, 1] an image may reach: generators and filters overshoot a little."""
+"""Tolerated excess of an image over [0, 1], since generators and filters overshoot slightly."""
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
-"""Of y in a file."""
+"""Dtypes of y in a file."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class Observation:
-    r"""What was measured of a batch of images, $y = A x + e$.
+    r"""Measurements of a batch of images, $y = A x + e$.
 
     **Arguments:**
     - `y`: `(batch, *operator.measurement_shape)`, real or complex, finite; a NumPy array is
       kept as a tensor of its dtype.
     - `operator`: A, or a deepinv `LinearPhysics` that knows its `img_size`.
-    - `noise_std`: σ of e, for images in [0, 1], one number or one an image; for a complex y that
-      of the real and of the imaginary part each. Kept as `(batch,)`, float64, on the CPU.
+    - `noise_std`: σ of e, for images in [0, 1], one number or one per image; for a complex y, σ of
+      the real and of the imaginary part. Kept as `(batch,)`, float64, on the CPU.
     - `crop`: `(left, top, side)` of the photograph that was measured, where it is known.
 
     **Raises:** `ShapeError`; `SettingError` for NaN or Inf in y, or a negative σ.
@@ -63,7 +63,7 @@ class Observation:
         if wrong:
             raise SettingError(
                 f"Observation expects finite measurements; got NaN or Inf in {wrong} of "
-                f"{self.y.numel()}. Leave those out with a mask, or measure again."
+                f"{self.y.numel()}. Exclude those with a mask, or measure again."
             )
 
     def _noise_std_per_image(self) -> PerImage:
@@ -72,7 +72,7 @@ class Observation:
             sigma = given.expand(len(self.y)).clone()
         except (TypeError, ValueError, RuntimeError) as error:
             raise SettingError(
-                f"Observation expects noise_std as one number or {len(self.y)}, one an image; got "
+                f"Observation expects noise_std as one number or {len(self.y)}, one per image; got "
                 f"{self.noise_std!r:.80}."
             ) from error
         if not bool((torch.isfinite(sigma) & (sigma >= 0)).all()):
@@ -88,20 +88,20 @@ class Observation:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether σ is above 0 for some image."""
+        """Whether σ is above 0 for any image."""
         return bool((self.sigma > 0).any())
 
     @property
     def noise_floor(self) -> PerImage:
-        r"""$\sigma\sqrt{m}$, `(batch,)`: about what $\|A x - y\|$ is for the true x."""
+        r"""$\sigma\sqrt{m}$, `(batch,)`: the expected $\|A x - y\|$ for the true x."""
         return self.sigma * math.sqrt(self.operator.m)
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def __getitem__(self, rows: slice | list[int] | Tensor) -> Observation:
-        """Some of the images: a slice, or a list of indices."""
-        return dc.replace(self, y=self.y[rows], noise_std=self.sigma[rows])
+    def __getitem__(self, indices: slice | list[int] | Tensor) -> Observation:
+        """The observation of some of the images, by a slice or a list of indices."""
+        return dc.replace(self, y=self.y[indices], noise_std=self.sigma[indices])
 
     def to(self, device: torch.device | str) -> Observation:
         """The same observation on `device`."""
@@ -116,15 +116,15 @@ def observe(
 ) -> Observation:
     r"""Simulate $y = A x + e$, $e \sim N(0, \sigma^2)$ on every real number of y.
 
-    The noise is drawn image by image: a batch gets what its images would get one after another.
+    The noise is drawn image by image, so it does not depend on batching.
 
     **Arguments:**
     - `image`: x, `(batch, channels, h, w)` in [0, 1]; a tensor or a NumPy array.
     - `operator`: A, or a deepinv `LinearPhysics`.
     - `noise_std`: σ in that scale; the paper's 10/255 is `10 / 255`.
-    - `rng`: of the noise; needed where there is any.
+    - `rng`: generator of the noise, required for σ > 0.
 
-    **Raises:** `ShapeError`; `SettingError` for an image of another range, or noise without `rng`.
+    **Raises:** `ShapeError`; `SettingError` for an image outside [0, 1], or noise without `rng`.
     """
     image = as_tensor("observe", image)
     operator = as_operator(operator, tuple(image.shape[1:]))
@@ -146,14 +146,15 @@ def observe(
 
 
 _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
-"""A difference of two Laplacians: it hardly sees edges, and of white noise makes 36 σ²."""
+"""A difference of two Laplacians, insensitive to edges; its response to white noise has variance
+36 σ²."""
 
 
 def estimate_noise_std(y: Image) -> PerImage:
     r"""σ of white noise on pictures: $\hat\sigma = \sqrt{\pi/2}\,\operatorname{mean}|L * y| / 6$.
 
-    Of a blurred picture within a few percent; of a sharp one too high by its finest detail (of a
-    face by 3/255 without noise, by 0.8/255 at σ = 10/255); of a downscaled one useless.
+    Accurate to a few percent for blurred pictures; too high for sharp ones by their finest details
+    (for a face by 3/255 without noise, by 0.8/255 at σ = 10/255); useless for downscaled ones.
 
     **Shapes:** `(batch, channels, h, w)`, sides of at least 3, to `(batch,)`.
     **Source:** Immerkær, Fast noise variance estimation (CVIU 64, 1996).
@@ -162,7 +163,7 @@ def estimate_noise_std(y: Image) -> PerImage:
     if min(height, width) < 3:
         raise ShapeError(
             f"estimate_noise_std expects pictures of 3×3 pixels at least; got {width}×{height}. "
-            "Say how strong the noise is instead."
+            "Pass the noise level instead."
         )
     kernel = torch.tensor(_LAPLACIANS, dtype=y.dtype, device=y.device)[None, None]
     response = F.conv2d(y.reshape(batch * channels, 1, height, width), kernel).abs()
@@ -179,7 +180,7 @@ def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:
 def save_observation(observation: Observation, path: str | os.PathLike[str]) -> None:
     """Write an .npz atomically: `y`, and a JSON text of the operator's spec, σ and crop.
 
-    The .npz can be made without iagan too: see `load_observation` for what it must hold.
+    The format, for writing it without iagan, is described in `load_observation`.
     **Raises:** `OutputError`; `SettingError` for an operator that has no spec.
     """
     about = {
@@ -196,7 +197,7 @@ def save_observation(observation: Observation, path: str | os.PathLike[str]) -> 
 
 
 def load_observation(path: str | os.PathLike[str]) -> Observation:
-    """Read what `save_observation` wrote. Nothing in the file is run.
+    """Read a file of `save_observation`, without running any code in it.
 
     The file holds `y`, float32, float64, complex64 or complex128, `(batch, ...)`, and `about`, a
     JSON text with `format`, `version`, `operator`, `noise_std` and `crop`.

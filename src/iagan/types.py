@@ -1,4 +1,4 @@
-"""The shapes that flow through iagan. Checked at run time under pytest only (jaxtyping)."""
+"""Array types with shapes, checked at run time under pytest only (jaxtyping)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Image = Float[Tensor, "batch channel height width"]
 """Images in [0, 1] (estimates may leave the range slightly), real."""
 
 Measurement = Shaped[Tensor, "batch *measurement"]
-"""What the camera saw: real, or complex for Fourier coefficients."""
+"""Measurements y, real, or complex for Fourier coefficients."""
 
 Latent = Float[Tensor, "batch *latent"]
 """Inputs of a generator, as its latent space describes."""
 
 PerImage = Float[Tensor, " batch"]
-"""One real number for each image."""
+"""One real number per image."""
 
 ImageLike = Image | np.ndarray
 """An `Image`, or the same as a NumPy array."""

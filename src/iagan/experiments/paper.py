@@ -1,6 +1,6 @@
 """The experiments of arXiv 1906.05284 as data, and the numbers that it reports.
 
-Iterations and learning rates are in `iagan.reconstruction.presets`.
+Iterations and learning rates are in `iagan.presets`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from iagan.operators import (
 from iagan.operators.fourier import Sampling
 
 MATRIX_SEED = 0
-"""Of Gaussian matrices: one a ratio, shared by all images."""
+"""Seed of the Gaussian matrices, one per ratio, shared by all images."""
 MASKS = 8
-"""Random Fourier masks dealt out over the images: one may be lucky or not, by several dB."""
+"""Number of random Fourier masks among which the images are divided; masks differ by several dB."""
 
 
 @dc.dataclass(frozen=True)
 class Setting:
-    """One column of a table: what was measured.
+    """One column of a table: the measurement.
 
     **Arguments:**
-    - `name`: as in the paper's tables here: `"sr-4"`, `"fourier-0.3"`, `"deblur-u9"`,
+    - `name`: the name in our tables: `"sr-4"`, `"fourier-0.3"`, `"deblur-u9"`,
       `"gaussian-0.122"`.
     - `operator`: a key of `iagan.operators.OPERATORS`.
     - `amount`: scale, ratio or size of the kernel.
     - `noise_255`: standard deviation of the noise, /255.
     - `shift`: pixels of an aligned photograph by which the crop is moved down.
-    - `sampling`: of Fourier masks, see `SubsampledFourier.random`.
+    - `sampling`: sampling of Fourier masks, see `SubsampledFourier.random`.
     """
 
     name: str
@@ -47,16 +47,16 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Name and noise: what records and tables call it."""
+        """Name and noise, as in records and tables."""
         return f"{self.name}-noise{self.noise_255:g}" if self.noise_255 else self.name
 
     @property
     def masks(self) -> int:
-        """How many operators the images are dealt out over: image i of a run gets i mod masks."""
+        """Number of operators; image i of a run uses operator i mod `masks`."""
         return MASKS if self.operator == "fourier" else 1
 
     def build(self, image_shape: tuple[int, int, int], mask: int = 0) -> LinearOperator:
-        """The operator for images of this shape; of several the one of seed `mask`."""
+        """The operator for images of this shape; `mask` is its seed among several."""
         if self.operator == "bicubic":
             return BicubicDownsample(image_shape, scale=int(self.amount))
         if self.operator == "blur":
@@ -79,7 +79,7 @@ _NOISY = ("naive", "dip", "csgm", "iagan")
 _CLEAN = ("naive", "dip", "csgm", "csgm-bp", "iagan", "iagan-bp")
 
 MEASURED_SHARES = (0.02, 0.05, 0.122, 0.25, 0.4, 0.61, 0.8, 0.98)
-"""m/n of Figure 2; the paper shows the pictures of 0.122 and 0.61."""
+"""Ratios m/n of Figure 2; the paper shows the images of 0.122 and 0.61."""
 
 EXPERIMENTS = {
     "table1": Experiment(
@@ -129,11 +129,11 @@ EXPERIMENTS = {
 """The tables and figures of the paper at the scales of its CelebA rows."""
 
 PAPER_SECONDS = {"dip": 100.0, "csgm": 30.0, "iagan": 35.0}
-"""An image of 128×128 on a 2080 Ti, "Inference run-time"."""
+"""Seconds per image of 128×128 on a 2080 Ti, from "Inference run-time"."""
 
 
 def published(setting: Setting, method: str, dataset: str = "celeba") -> tuple[float, float] | None:
-    """What the paper reports: PSNR in dB and LPIPS, or None where it has no such entry."""
+    """The paper's PSNR in dB and LPIPS, or None without such an entry."""
     text = (resources.files("iagan") / "data" / "paper_tables.csv").read_text()
     for row in csv.DictReader(text.splitlines()):
         key = (row["dataset"], row["setting"], float(row["noise_255"]), row["method"])

@@ -10,9 +10,9 @@ $W_1 z$ freely in $\mathbb{R}^{k_1}$, so (eq. 8)
 $$\min_{u \in \mathbb{R}^{k_1}} \|W_L \sigma(\cdots W_2\,\sigma(u)) - x\|
   \le \min_{z \in \mathbb{R}^{k_0}} \|G(z) - x\|,$$
 
-and layer after layer likewise. The minima are not known; both sides are what Adam finds. Started
-where the stage before ended ("warm"), a stage cannot end higher: that is the proposition's own
-argument, and no measurement. Started from a random point ("cold"), it can, and is counted.
+and likewise for the following layers. The minima are unknown; both sides are approximated by Adam.
+From the end of the previous stage ("warm") a stage cannot end higher, which is the proposition's
+own argument. From a random point ("cold") it can, and those cases are counted.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from iagan.files import write_atomically
 from iagan.jobs.job import tell
 
 RATE, LAST_RATE = 0.05, 0.02
-"""Adam's rate, and the share of it that is left at the end."""
+"""Adam's initial learning rate, and the factor on it at the end."""
 
 
 @dc.dataclass(frozen=True)
 class Proposition2:
-    """The experiment.
+    """The settings of the experiment.
 
     **Arguments:**
     - `widths`: k_0 < … < k_L, at least three of them.
-    - `trials`: networks, each with a signal of its own.
-    - `distance`: of x from G(z*), over ‖G(z*)‖.
-    - `steps`: of Adam in each stage.
-    - `seed`: of everything.
+    - `trials`: number of networks, each with its own signal.
+    - `distance`: ‖x - G(z*)‖ / ‖G(z*)‖.
+    - `steps`: steps of Adam in each stage.
+    - `seed`: seed of all random draws.
 
     **Raises:** `SettingError`.
     """
@@ -69,9 +69,9 @@ class Proposition2:
 
 @dc.dataclass(frozen=True)
 class Row:
-    """What adapting the first `layers` layers gives; each tuple has a number a trial.
+    """Errors after adapting the first `layers` layers; one number per trial.
 
-    `warm` and `cold` are ‖G - x‖ / ‖x‖ at the end of the stage, by its start.
+    `warm` and `cold` are ‖G - x‖ / ‖x‖ at the end of the stage, for either start.
     """
 
     layers: int
@@ -80,7 +80,7 @@ class Row:
 
 
 def run_proposition2(settings: Proposition2, on_event: EventCallback | None = None) -> list[Row]:
-    """A row for every number of adapted layers, 0 to L - 1."""
+    """One row for each number of adapted layers, 0 to L - 1."""
     rng = torch.Generator().manual_seed(settings.seed)
     weights = _networks(settings, rng)
     z = torch.randn(settings.trials, settings.widths[0], generator=rng)
@@ -104,7 +104,7 @@ def run_proposition2(settings: Proposition2, on_event: EventCallback | None = No
 
 
 def synthesize(weights: list[Tensor], u: Tensor, first: bool = True) -> Tensor:
-    """The rest of the network from u: z itself if `first`, else what a layer gave before σ.
+    """The rest of the network from u, which is z if `first`, else a layer's pre-activation.
 
     **Shapes:** `weights` are `(trials, k_l, k_{l-1})`, `u` is `(trials, k)`; `(trials, n)`.
     """
@@ -119,16 +119,16 @@ def _layer(weight: Tensor, u: Tensor, first: bool) -> Tensor:
 
 
 def _relu_with_a_way_back(u: Tensor) -> Tensor:
-    """σ(u), whose gradient below 0 is a tenth of that above.
+    """σ(u) with a surrogate gradient of 0.1 below 0.
 
-    An entry that starts below 0 would otherwise stay there, whatever the error could gain.
+    Entries that start below 0 would otherwise never change.
     """
     below = u.clamp(max=0)
     return u.relu() + 0.1 * (below - below.detach())
 
 
 def _networks(settings: Proposition2, rng: torch.Generator) -> list[Tensor]:
-    """W_1 … W_L with entries N(0, 2 / k_{l-1}), which keep a signal's size."""
+    """W_1 … W_L with entries N(0, 2 / k_{l-1}), which preserve a signal's norm."""
     pairs = zip(settings.widths, settings.widths[1:], strict=False)
     return [
         torch.randn(settings.trials, after, before, generator=rng) * math.sqrt(2 / before)
@@ -139,7 +139,7 @@ def _networks(settings: Proposition2, rng: torch.Generator) -> list[Tensor]:
 def _fit(
     weights: list[Tensor], start: Tensor, x: Tensor, settings: Proposition2, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """(relative error, u) of every trial where it was smallest."""
+    """The smallest relative error of every trial, and its u."""
 
     def objective(leaves: Leaves, step: int, problems: Tensor) -> tuple[Tensor, Tensor]:
         u = leaves["u"]
@@ -153,12 +153,12 @@ def _fit(
 
 
 def _half_cosine(steps: int, last: float) -> Callable[[int], float]:
-    """From 1 down to `last` over `steps` steps."""
+    """A factor that decays from 1 to `last` over `steps` steps."""
     return lambda step: last + (1 - last) * (1 + math.cos(math.pi * step / max(steps, 1))) / 2
 
 
 def markdown(rows: list[Row], settings: Proposition2) -> str:
-    """A table for people."""
+    """The table in Markdown."""
     lines = [
         f"Widths {settings.widths}, {settings.trials} random networks and signals at distance "
         f"{settings.distance:g} from the range, {settings.steps} steps of Adam a stage, seed "
@@ -190,7 +190,7 @@ def _spread(values: tuple[float, ...]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Write a PNG: a faint line a trial, the mean in bold; warm and cold starts side by side.
+    """Write a PNG: a faint line per trial, the mean in bold; warm and cold starts side by side.
 
     **Raises:** `OutputError` when it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Records → tables: ours beside the paper's, with spread and count."""
+"""Tables of records: our results beside the paper's, with standard errors and counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from iagan.experiments.paper import EXPERIMENTS, PAPER_SECONDS, published
 
 LEAST_MSE = 1e-12
-"""Of equal images: 120 dB, so that means and spreads stay finite."""
+"""MSE of equal images, 120 dB, for finite means and errors."""
 
 
 @dc.dataclass(frozen=True)
@@ -93,14 +93,14 @@ COLUMNS = (
 
 
 def markdown(cells: list[Cell], lpips_net: str) -> str:
-    """A table for people."""
+    """The table in Markdown."""
     rows = [[column.format(net=lpips_net) for column in COLUMNS], ["---"] * len(COLUMNS)]
     rows += [_texts(cell, "±") for cell in cells]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def mask_spread(experiment: str, records: list[dict[str, Any]]) -> str:
-    """A line a setting that was measured with several masks: PSNR by mask, lowest to highest."""
+    """One line per setting with several masks: PSNR by mask, ascending."""
     lines = []
     for setting in EXPERIMENTS[experiment].settings:
         texts = []
@@ -119,7 +119,7 @@ def mask_spread(experiment: str, records: list[dict[str, Any]]) -> str:
 
 
 def tex(cells: list[Cell], lpips_net: str, title: str) -> str:
-    """The same for a paper; needs the package booktabs."""
+    """The table in LaTeX; needs the package booktabs."""
     head = [column.format(net=lpips_net) for column in COLUMNS]
     head[7] = r"largest $\|A\hat x-y\|/\|y\|$"
     lines = [r" & ".join(head)] + [" & ".join(_texts(cell, r"$\pm$")) for cell in cells]
@@ -168,9 +168,9 @@ def _spread(value: float, error: float | None, digits: int, sign: str) -> str:
 
 
 def comma_separated(tables: dict[str, list[Cell]], common: dict[str, object]) -> str:
-    """All tables for programs: one line a cell, empty where nothing is known.
+    """All tables as CSV, one line per cell, empty where unknown.
 
-    `common` are columns of one value, such as the backbone of LPIPS.
+    `common` are columns with a single value, such as the backbone of LPIPS.
     """
     stream = io.StringIO()
     names = ["experiment", *(field.name for field in dc.fields(Cell)), *common]

@@ -1,4 +1,4 @@
-"""One PNG: rows of pictures with titles and scores."""
+"""A figure: rows of images with titles and scores, as one PNG."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Panel:
     """One picture of a figure.
 
     **Arguments:**
-    - `image`: `(1, 3 or 1, h, w)` in [0, 1]; of any size: it is magnified pixel by pixel.
-    - `title`: above the picture.
-    - `caption`: below it, any number of lines.
+    - `image`: `(1, 3 or 1, h, w)` in [0, 1], of any size; magnified without interpolation.
+    - `title`: text above the image.
+    - `caption`: text below the image, any number of lines.
     """
 
     image: Image
@@ -35,10 +35,10 @@ class Panel:
 
 
 def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str], note: str = "") -> None:
-    """Draw rows of panels into one PNG, written atomically. Titles stand above the first row only,
-    unless a later row has others; `note` stands at the very bottom.
+    """Draw rows of panels into one PNG, written atomically. Titles appear above the first row only,
+    unless a later row has others; `note` appears at the bottom.
 
-    **Raises:** `SettingError` for no panel; `OutputError` when the file cannot be written.
+    **Raises:** `SettingError` without panels; `OutputError` when the file cannot be written.
     """
     if not rows or not all(rows):
         raise SettingError("figure expects at least one panel in every row; got none.")
@@ -64,7 +64,7 @@ def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str], note: 
             _draw(drawing.add_axes(box), panel, "" if repeated else panel.title)
     drawing.text(0.01, 0.3 * LINE_INCHES / total, note, fontsize=7.5, parse_math=False)
     with warnings.catch_warnings():
-        # A file's name may be written in letters that the font lacks; it then shows boxes.
+        # File names may contain characters that the font lacks, shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph")
         write_atomically(path, lambda stream: drawing.savefig(stream, format="png"))
 
@@ -73,7 +73,7 @@ def _draw(axes, panel: Panel, title: str) -> None:  # type: ignore[no-untyped-de
     pixels = panel.image[0].detach().cpu().float().clamp(0, 1).permute(1, 2, 0)
     axes.imshow(pixels.expand(-1, -1, 3).numpy(), interpolation="nearest")
     axes.set_axis_off()
-    # Names of files may hold dollar signs; nothing here is mathematics.
+    # File names may contain dollar signs, which are not mathematics here.
     axes.set_title(title, fontsize=9, pad=4, parse_math=False)
     axes.text(
         0.5, -0.03, panel.caption, transform=axes.transAxes, ha="center", va="top", fontsize=7.5,
@@ -82,7 +82,7 @@ def _draw(axes, panel: Panel, title: str) -> None:  # type: ignore[no-untyped-de
 
 
 def picture_of(observation: Observation) -> Image:
-    """How a measurement is shown: y itself where it is an image, else the naive estimate.
+    """A measurement as an image: y itself where it is one, else the naive reconstruction.
 
     **Shapes:** `(batch, channels, h', w')`, clamped to [0, 1].
     """

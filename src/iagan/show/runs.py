@@ -12,11 +12,11 @@ from iagan.images import load_image
 from iagan.show.figure import Panel, figure
 
 ROWS = 6
-"""Images in a figure: the first ones by name that have all pictures."""
+"""Number of images in a figure: the first ones by name with all pictures."""
 
 
 def save_curve(cells: list[Cell], path: Path, note: str) -> None:
-    """Figure 2: MSE against m/n, a line a method, bars of one standard error.
+    """Figure 2: MSE against m/n, one line per method, bars of one standard error.
 
     **Raises:** `OutputError` when it cannot be written.
     """
@@ -50,9 +50,9 @@ def save_curve(cells: list[Cell], path: Path, note: str) -> None:
 
 
 def save_grid(run: Path, setting: Setting, methods: tuple[str, ...], note: str) -> Path | None:
-    """One setting: rows of images, columns truth, observed and methods, from the run's pictures.
+    """The figure of one setting: rows of images, columns truth, observed and methods.
 
-    Returns the figure's path; None where no image has all pictures.
+    Returns its path, or None where no image has all pictures.
 
     **Raises:** `OutputError` when it cannot be written; `ImageFileError` for a damaged picture.
     """

@@ -1,9 +1,8 @@
-"""The autoencoder phase: a decoder whose code is unit-normal, to start the adversarial phase from.
+"""The autoencoder phase: a variational autoencoder to start the adversarial phase from.
 
-BEGAN on two processor cores needs more than a week. Its discriminator is an autoencoder, though,
-and that autoencoder's decoder has the generator's shape. Trained as a variational autoencoder
-(Kingma and Welling 2014, arXiv 1312.6114), it covers real faces well after an hour, and z ~ N(0, I)
-is the law of its code.
+BEGAN takes more than a week on two CPU cores. Its discriminator is an autoencoder whose decoder has
+the generator's architecture, though: trained as a variational autoencoder (Kingma and Welling 2014,
+arXiv 1312.6114), with z ~ N(0, I), it models faces well after an hour.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ WARM_UP = 200
 
 
 def autoencoder_rate(step: int, steps: int, highest: float) -> float:
-    """Adam's rate: up linearly for 200 steps, then down to a twentieth by half a cosine."""
+    """Adam's learning rate: linear warm-up over 200 steps, then cosine decay to a twentieth."""
     if step < WARM_UP:
         return highest * (step + 1) / WARM_UP
     return highest * (0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2)
@@ -34,12 +33,13 @@ def autoencoder_rate(step: int, steps: int, highest: float) -> float:
 def autoencoder_loss(
     encoder: GaussianEncoder, generator: torch.nn.Module, x: Image, noise: Tensor, kl_weight: float
 ) -> tuple[Tensor, Tensor]:
-    r"""The negative evidence bound of a Laplace likelihood of scale β, times β / n: (loss, error).
+    r"""The negative evidence lower bound of a Laplace likelihood of scale β, times β / n: (loss,
+    error).
 
     $$\frac{1}{n}\|x - G(\mu + \sigma \epsilon)\|_1
       + \frac{\beta}{n}\,\mathrm{KL}\big(N(\mu, \sigma^2)\,\|\,N(0, I)\big)$$
 
-    with n pixels an image and ε the unit-normal `noise`, `(batch, latent)`.
+    with n values per image and ε the standard normal `noise`, `(batch, latent)`.
     """
     mean, log_variance = encoder(x)
     estimate = generator(mean + torch.exp(log_variance / 2) * noise)
@@ -49,7 +49,7 @@ def autoencoder_loss(
 
 
 def autoencoder_step(run: BeganRun, x: Image) -> Tensor:
-    """One Adam step of encoder and generator on the batch `x`; returns the mean absolute error."""
+    """Update encoder and generator on the batch `x`; returns the mean absolute error."""
     assert run.encoder is not None
     settings = run.settings
     for group in run.generator_adam.param_groups:

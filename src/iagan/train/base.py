@@ -1,4 +1,4 @@
-"""What every recipe shares: settings, a run that can be stopped and resumed, what it reports."""
+"""Base classes of the recipes: settings, and a resumable training run."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from iagan.train.data import Pixels
 from iagan.types import Image
 
 Rule = tuple[str, bool, str]
-"""(what is expected, whether it holds, the field's name)."""
+"""A constraint on a setting: (expectation, whether it holds, name of the field)."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything that decides what a training run gives. Each recipe is a subclass.
+    """Everything that determines the result of a training run. Each recipe is a subclass.
 
     **Arguments:**
     - `size`: side of the images in pixels.
-    - `latent`: entries of z.
-    - `batch`: images a step.
-    - `autoencoder_steps`: steps of the first phase, in which images are only reconstructed.
-    - `steps`: adversarial steps after it; the only field that may change when a run goes on.
+    - `latent`: dimension of z.
+    - `batch`: images per step.
+    - `autoencoder_steps`: steps of the first phase, without a discriminator.
+    - `steps`: adversarial steps after it; the only field that may change on resuming.
     - `ema`: decay of the running mean of the weights, which is what is saved.
-    - `flip`: mirror every second image, drawn at random.
-    - `crop`: square to cut from images of exactly its `photo_size`; others, the centred square.
-    - `holdout`: the last images, kept for validation only.
-    - `seed`: of every random draw; each is a function of the seed and the step.
+    - `flip`: mirror images with probability ½.
+    - `crop`: square cut from images of exactly its `photo_size`; from others, the centred square.
+    - `holdout`: number of images, the last ones, held out for validation.
+    - `seed`: seed of all random draws, each a function of seed and step.
 
     **Raises:** `SettingError`.
     """
 
     method: ClassVar[str]
-    """The word for the recipe's algorithm in checkpoints."""
+    """Name of the recipe's algorithm in checkpoints."""
 
     size: int = 64
     latent: int = 64
@@ -62,7 +62,7 @@ class TrainSettings:
                 )
 
     def rules(self) -> list[Rule]:
-        """What the fields must fulfil; a subclass adds its own."""
+        """The constraints on the fields; a subclass adds its own."""
         return [
             ("above 0", self.latent > 0, "latent"),
             ("above 0", self.batch > 0, "batch"),
@@ -75,18 +75,18 @@ class TrainSettings:
 
     @property
     def total_steps(self) -> int:
-        """Steps of both phases."""
+        """Number of steps of both phases."""
         return self.autoencoder_steps + self.steps
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` turns into the same settings."""
+        """The settings as a JSON object, for `from_json`."""
         return {"method": self.method, **dc.asdict(self)}
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any]) -> TrainSettings:
-        """Invert `to_json`.
+        """The inverse of `to_json`.
 
-        **Raises:** `SettingError`, `TypeError` or `KeyError` when `spec` is something else.
+        **Raises:** `SettingError`, `TypeError` or `KeyError` for any other `spec`.
         """
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()
@@ -99,7 +99,7 @@ class TrainSettings:
         return kind(**fields)
 
     def differences(self, other: TrainSettings) -> list[str]:
-        """What makes a run under `other` another run: names of fields, without `steps`."""
+        """Names of the fields, except `steps`, in which `other` differs."""
         if type(self) is not type(other):
             return ["method"]
         return [
@@ -111,10 +111,10 @@ class TrainSettings:
 
 @dc.dataclass
 class TrainingRun(abc.ABC):
-    """Everything that changes while training, and the settings, which do not.
+    """The state of a training run, with its settings.
 
-    - `step`: steps done, of both phases.
-    - `validation`: (step, mean absolute error of reconstructed held-out images in [0, 1]).
+    - `step`: number of steps done in both phases.
+    - `validation`: (step, mean absolute reconstruction error of held-out images in [0, 1]).
     """
 
     settings: TrainSettings
@@ -124,46 +124,46 @@ class TrainingRun(abc.ABC):
     @property
     @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """The networks by name, as checkpoints call them."""
+        """The networks by their names in checkpoints."""
 
     @property
     @abc.abstractmethod
     def optimizers(self) -> dict[str, torch.optim.Adam]:
-        """The optimizers by name, as checkpoints call them."""
+        """The optimizers by their names in checkpoints."""
 
     @property
     def phase(self) -> str:
-        """That of the next step."""
+        """Phase of the next step."""
         return "autoencoder" if self.step < self.settings.autoencoder_steps else "adversarial"
 
     @abc.abstractmethod
     def losses(self, x: Image, pixels: Pixels) -> dict[str, float]:
-        """One step on the batch `x`, in [-1, 1]: every network's, and the running mean's.
+        """Take one step on the batch `x`, in [-1, 1], with all networks; returns losses by name.
 
-        `pixels` are all training images. `step` is still the number of steps done before.
+        `pixels` are all training images. `step` still counts only the previous steps.
         """
 
     @abc.abstractmethod
     def prior(self, pixels: Pixels, about: About | None) -> Generator:
-        """The prior as it is now, from the running mean of the weights."""
+        """The current prior, from the running mean of the weights."""
 
     @abc.abstractmethod
     def reconstruct(self, x: Image) -> Image | None:
-        """G(encoder(x)) of images in [-1, 1]; None while, or where, there is no encoder for it."""
+        """G(encoder(x)) of images in [-1, 1]; None without an encoder."""
 
     def curves(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
         """Panels of the training curve: title → line → (step, value)."""
         return {"held-out images: mean |x - G(encoder(x))|": {"error": self.validation}}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds as JSON beside networks and moments; a subclass adds to it."""
+        """The JSON part of a checkpoint; a subclass adds to it."""
         return {"step": self.step, "validation": self.validation}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What it holds as tensors beside them."""
+        """Tensors in a checkpoint beside networks and optimizer moments."""
         return {}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Invert `state` and `tensors`."""
+        """Load what `state` and `tensors` returned."""
         self.step = int(state["step"])
         self.validation = [(int(step), float(error)) for step, error in state["validation"]]

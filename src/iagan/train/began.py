@@ -7,7 +7,7 @@ Section 3.4 of the paper, with L(v) = mean |v - D(v)|, D an autoencoder and v an
     k_{t+1} = k_t + λ_k (γ L(x) - L(G(z_G))), kept in [0, 1]
     M = L(x) + |γ L(x) - L(G(z_G))|
 
-As in the authors' own program both networks see the same z and step at the same time.
+As in the authors' code, both networks see the same z and are updated simultaneously.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from iagan.train.began_run import BeganRun
 
 STALL = 4
-"""Windows without a new lowest mean M after which the learning rate is halved."""
+"""Number of windows without a new lowest mean M after which the learning rate is halved."""
 
 
 @dc.dataclass(frozen=True)
@@ -58,9 +58,9 @@ def convergence_measure(real: float, fake: float, gamma: float) -> float:
 
 
 def halvings(measures: Sequence[float]) -> int:
-    """How often the learning rate has been halved after windows with these means of M.
+    """Number of halvings of the learning rate after windows with these means of M.
 
-    Once for every four windows in a row without a new lowest mean.
+    One for every four consecutive windows without a new lowest mean.
     """
     lowest, waiting, count = float("inf"), 0, 0
     for measure in measures:
@@ -72,7 +72,7 @@ def halvings(measures: Sequence[float]) -> int:
 
 
 def began_step(run: BeganRun, x: Image) -> tuple[float, float]:
-    """One step of both networks on the batch `x`; returns (L(x), L(G(z))) and updates k."""
+    """Update both networks and k on the batch `x`; returns (L(x), L(G(z)))."""
     settings = run.settings
     rate = settings.learning_rate * 0.5 ** halvings([window.measure for window in run.windows])
     for optimizer in run.optimizers.values():
@@ -101,7 +101,7 @@ def began_step(run: BeganRun, x: Image) -> tuple[float, float]:
 
 
 def remember(run: BeganRun, real: float, fake: float, step: int) -> None:
-    """Add the losses of a step, the `step`-th, to the window under way; close it when full."""
+    """Add the losses of the `step`-th step to the current window; close it when full."""
     measure = convergence_measure(real, fake, run.settings.gamma)
     sums = (run.sums[0] + measure, run.sums[1] + real, run.sums[2] + fake)
     patience = run.settings.patience

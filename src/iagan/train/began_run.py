@@ -1,4 +1,4 @@
-"""The state of a BEGAN run: networks, optimizers, counters; and its two phases."""
+"""BEGAN's training run: networks, optimizers, counters, and the two phases."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from iagan.types import Image
 
 @dc.dataclass
 class BeganRun(TrainingRun):
-    """Everything that changes while training, and the settings, which do not.
+    """The state of a training run, with its settings.
 
-    - `generator` G, `average` its running mean, `discriminator` D; `encoder` only where there is
-      an autoencoder phase.
-    - `code`: the law of the decoder's input in the adversarial phase; None while the autoencoder
-      still changes it, and where there was none.
-    - `k`: k_t.
-    - `windows`: means over `patience` adversarial steps; `sums`: the window under way.
+    - `generator`: G; `average`: its running mean; `discriminator`: D.
+    - `encoder`: the encoder of the autoencoder phase, or None without one.
+    - `code`: distribution of the decoder's input in the adversarial phase; None before it, or
+      without an autoencoder phase.
+    - `k`: the balance k_t.
+    - `windows`: means over `patience` adversarial steps; `sums`: sums of the current window.
     """
 
     settings: BeganSettings
@@ -68,7 +68,7 @@ class BeganRun(TrainingRun):
         return {"generator": self.generator_adam, "discriminator": self.discriminator_adam}
 
     def losses(self, x: Image, pixels: Pixels) -> dict[str, float]:
-        """One step of whichever phase it is, the running mean, and the change of phases."""
+        """Take one step of the current phase, update the running mean, and change phases."""
         settings, autoencoder = self.settings, self.phase == "autoencoder"
         if autoencoder:
             losses = {"error": float(autoencoder_step(self, x))}
@@ -132,7 +132,7 @@ class BeganRun(TrainingRun):
 
 
 def new_began_run(settings: BeganSettings, device: torch.device) -> BeganRun:
-    """A run before its first step, with seeded weights."""
+    """A run before its first step, with random weights."""
     rng = stream(settings.seed, 0, "weights")
     generator = _generator(settings)
     initialise(generator, rng)
@@ -162,10 +162,10 @@ def new_began_run(settings: BeganSettings, device: torch.device) -> BeganRun:
 
 
 def start_adversarial_phase(run: BeganRun, pixels: Pixels) -> None:
-    """Make the trained autoencoder the discriminator and let both optimizers forget their moments.
+    """Turn the trained autoencoder into the discriminator and reset both optimizers' moments.
 
-    The running mean of the decoder becomes G and D's decoder: it is better than the last iterate.
-    From here on G's input follows the law of the codes of `pixels`.
+    The running mean of the decoder, better than the last iterate, becomes G and D's decoder. G's
+    input is then drawn from the distribution of the codes of `pixels`.
     """
     assert run.encoder is not None
     run.code = measure_code_law(run.encoder, pixels)

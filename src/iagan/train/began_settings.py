@@ -18,18 +18,19 @@ class BeganSettings(TrainSettings):
     """BEGAN (arXiv 1703.10717). The defaults are those published in its section 4.
 
     **Arguments:** (beyond those of `TrainSettings`)
-    - `size`: 32, 64 or 128. `latent`: also of the discriminator's code (the paper: 64).
-    - `width`: channels n of every layer of the generator (the paper: 64 or 128).
-    - `law`: `"uniform"` in [-1, 1] as published, or `"normal"`.
+    - `size`: 32, 64 or 128.
+    - `latent`: dimension of z and of the discriminator's code (the paper: 64).
+    - `width`: number n of channels in the generator's layers (the paper: 64 or 128).
+    - `law`: distribution of z: `"uniform"` in [-1, 1] as published, or `"normal"`.
     - `encoder`: the published one, or a `"light"` one at a fifth of the generator's cost.
     - `gamma`: γ, the diversity ratio: smaller is smoother and less diverse (the paper: 0.3 to 0.7).
     - `lambda_k`: λ_k, the gain of the balance k.
-    - `learning_rate`: Adam's in the adversarial phase, halved each time that M stalls.
-    - `patience`: a window of M in steps; four windows without a new lowest mean are a stall.
-    - `autoencoder_rate`: Adam's learning rate in the autoencoder phase, falling to a twentieth by
-      half a cosine.
+    - `learning_rate`: Adam's learning rate in the adversarial phase, halved whenever M stalls.
+    - `patience`: steps per window of M, which stalls after four windows without a new lowest mean.
+    - `autoencoder_rate`: Adam's learning rate in the autoencoder phase, with cosine decay
+      to a twentieth.
     - `kl_weight`: β, the scale of the Laplace likelihood there (see `autoencoder.py`).
-    - `anchor`: weight that the reconstruction keeps in the adversarial phase; 0: as published.
+    - `anchor`: weight of the reconstruction loss in the adversarial phase; 0: as published.
 
     **Raises:** `SettingError`.
     """

@@ -1,4 +1,4 @@
-"""The decoded images of a run, kept beside it so that going on does not decode them again."""
+"""Cache of a run's decoded images, for resuming."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def cached_images(
     settings: TrainSettings,
     on_event: EventCallback | None = None,
 ) -> TrainImages:
-    """What `load_images` gives, from `folder/images.safetensors` where that is still right.
+    """The result of `load_images`, from `folder/images.safetensors` where that is still valid.
 
-    It is right for the same path, size and crop, as long as no file of `source` changed its size or
-    time. `folder/skipped.txt` lists what could not be read.
+    The cache is valid for the same path, size and crop while no file of `source` has changed in
+    size or time. `folder/skipped.txt` lists unreadable files.
 
     **Raises:** as `load_images`, and `OutputError` when `folder` cannot be written.
     """
@@ -60,7 +60,7 @@ def _read(path: Path, origin: str) -> TrainImages:
 
 
 def _stamp(source: Path) -> list[int]:
-    """Number, bytes and newest time of the files of `source`."""
+    """Count, total bytes and latest modification time of the files of `source`."""
     paths = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
     facts = [path.stat() for path in paths if path.exists()]
     return [

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: one safetensors file, tensors and JSON in it, replaced atomically."""
+"""Checkpoints of a run: one safetensors file of tensors and JSON, replaced atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "iagan_training"
 
 
 def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
-    """Write all of `run` to `path`, which holds the previous checkpoint until the new one is whole.
+    """Write `run` to `path`, atomically.
 
     **Arguments:**
     - `digest`: fingerprint of the training images.
@@ -43,9 +43,9 @@ def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
 def load_checkpoint(
     path: Path, settings: TrainSettings, digest: str, device: torch.device
 ) -> TrainingRun:
-    """The run that `save_checkpoint` wrote, as it was.
+    """The run written by `save_checkpoint`.
 
-    **Raises:** `CheckpointError` when the file is no such checkpoint; `SettingError` when it
+    **Raises:** `CheckpointError` when the file is not such a checkpoint; `SettingError` when it
     belongs to other settings or images.
     """
     try:

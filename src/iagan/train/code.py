@@ -1,8 +1,8 @@
-"""The law of an autoencoder's code, and how z ~ N(0, I) becomes it.
+"""The distribution of an autoencoder's code, and its whitening.
 
-A variational autoencoder's codes are unit-normal only as far as its KL term, which also blurs, has
-its way. So its term stays small, and the codes' mean and covariance are measured and folded into
-the decoder's first, linear layer: z ~ N(0, I) then gives codes as real images have them.
+The KL term that makes a variational autoencoder's codes standard normal also blurs its images. So
+its weight is small, and the codes' mean and covariance are measured and folded into the decoder's
+first, linear layer: z ~ N(0, I) is then mapped to codes like those of real images.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from iagan.types import Latent
 Decoder = TypeVar("Decoder", Began, Tapered)
 
 SAMPLE = 2048
-"""Images, the first of the training set, from which the law is measured."""
+"""Number of images, the first of the training set, on which the distribution is measured."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class CodeLaw:
-    """N(mean, factor · factorᵀ): `mean` is `(latent,)`, `factor` `(latent, latent)`, triangular."""
+    """The distribution N(mean, factor · factorᵀ); `mean` is `(latent,)`, `factor` is triangular."""
 
     mean: Tensor
     factor: Tensor
 
     def code(self, z: Latent) -> Latent:
-        """Unit-normal `z` as codes, `(batch, latent)`."""
+        """Map standard normal `z` to codes, `(batch, latent)`."""
         return self.mean + z @ self.factor.T
 
 
 def code_law(mean: Tensor, covariance: Tensor) -> CodeLaw:
-    """The law of these moments: `(latent,)` and `(latent, latent)`.
+    """The distribution with this mean, `(latent,)`, and covariance, `(latent, latent)`.
 
-    A part in a thousand of the mean variance is added, so that few images are enough.
+    A thousandth of the mean variance is added to the diagonal, for few images.
     """
     mean, covariance = mean.double(), covariance.double()
     ridge = 1e-3 * covariance.diag().mean()
@@ -52,7 +52,7 @@ def code_law(mean: Tensor, covariance: Tensor) -> CodeLaw:
 
 @torch.no_grad()
 def measure_code_law(encoder: GaussianEncoder, pixels: Pixels) -> CodeLaw:
-    """That of the codes of the first `SAMPLE` images, the encoder's own spread in it."""
+    """The distribution of the codes of the first `SAMPLE` images, posterior variances included."""
     device = next(encoder.parameters()).device
     codes = [
         encoder((part.float() / 127.5 - 1).to(device, memory_format=torch.channels_last))
@@ -65,7 +65,7 @@ def measure_code_law(encoder: GaussianEncoder, pixels: Pixels) -> CodeLaw:
 
 @torch.no_grad()
 def fold_into_decoder(decoder: Decoder, law: CodeLaw | None) -> Decoder:
-    """A copy with G'(z) = G(law.code(z)); G itself where there is no law."""
+    """A copy with G'(z) = G(law.code(z)); G itself without a law."""
     if law is None:
         return decoder
     folded = copy.deepcopy(decoder)
@@ -77,9 +77,9 @@ def fold_into_decoder(decoder: Decoder, law: CodeLaw | None) -> Decoder:
 
 @torch.no_grad()
 def fold_into_encoder(encoder: TaperedEncoder, law: CodeLaw) -> TaperedEncoder:
-    """The mean alone, as the z of which `law.code(z)` is that mean.
+    """An encoder whose output is the z with `law.code(z)` equal to the mean code.
 
-    `encoder` is the trunk of a `GaussianEncoder`, whose first half of the numbers is the mean.
+    `encoder` is the trunk of a `GaussianEncoder`; the first half of its outputs is the mean.
     """
     settings = {**encoder.settings, "outputs": len(law.mean)}
     folded = TaperedEncoder(**settings).to(law.mean.device)

@@ -34,12 +34,12 @@ Member = tuple[str, bytes | Exception]
 
 @dc.dataclass(frozen=True, eq=False)
 class TrainImages:
-    """What `load_images` read.
+    """The result of `load_images`.
 
     - `pixels`: `(count, 3, size, size)`, uint8.
-    - `digest`: a fingerprint of the files, so that a run goes on only with the images it began
-      with. (Not of the pixels: another processor may round a resized one otherwise.)
-    - `skipped`: one line for every file that has an image's name and is none.
+    - `digest`: fingerprint of the files, to check that a run is resumed with the same images. (Not
+      of the pixels: resizing may round differently on another CPU.)
+    - `skipped`: one line per unreadable image file.
     """
 
     pixels: Pixels
@@ -55,23 +55,22 @@ def load_images(
 ) -> TrainImages:
     """Read every image of `source`, cropped to a square and resized (antialiased) to `size`.
 
-    Archives are read in place, nothing is extracted. Files are taken in the order of their names
-    in a folder and of the archive otherwise. Links, folders, other suffixes and members above
+    Archives are read in place, without extraction. Files are sorted by name in a folder, and in the
+    order of an archive. Links, folders, other suffixes and members above
     64 MiB are not opened. A file that cannot be decoded is skipped and listed.
 
     **Arguments:**
-    - `crop`: the square to cut from images of exactly its `photo_size`; others, the centred one.
-    - `on_event`: called with an `Event` of phase `"images"` and the number of files read; its
-      total is 0.
+    - `crop`: square cut from images of exactly its `photo_size`; from others, the centred square.
+    - `on_event`: called with an `Event` of phase `"images"`, the number of files read, and total 0.
 
-    **Raises:** `ImageFileError` when `source` is missing, no folder, .tar or .zip, or damaged;
+    **Raises:** `ImageFileError` when `source` is missing, damaged, or not a folder, .tar or .zip;
     `SettingError` when it holds fewer than two images, or `crop` reaches beyond one.
     """
     kept: list[np.ndarray] = []
     skipped: list[str] = []
     digest = hashlib.blake2b(digest_size=16)
     members = _members(source)
-    Pillow.init()  # its formats register on first use, which threads must not race for
+    Pillow.init()  # its formats register on first use, which is not thread-safe
     with ThreadPoolExecutor() as pool:
         while chunk := list(itertools.islice(members, CHUNK)):
             for outcome in pool.map(lambda member: _try_decode(member, size, crop), chunk):
@@ -90,9 +89,9 @@ def load_images(
 
 
 def batch_at(pixels: Pixels, step: int, batch: int, seed: int, *, flip: bool = True) -> Image:
-    """The training batch of `step`, in [-1, 1], on the device of `pixels`: a pure function.
+    """The training batch of `step`, in [-1, 1], on the device of `pixels`; a pure function.
 
-    Each epoch is one random order of all images; a batch may straddle two epochs.
+    Each epoch is a random permutation of all images; a batch may straddle two epochs.
     """
     count = len(pixels)
     positions = range(step * batch, (step + 1) * batch)
@@ -111,7 +110,7 @@ def batch_at(pixels: Pixels, step: int, batch: int, seed: int, *, flip: bool = T
 def stream(
     seed: int, step: int, purpose: str, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """The random stream of one purpose at one step, independent of all others."""
+    """The random stream for one purpose at one step, independent of all others."""
     key = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(key, "little") >> 1)
 

@@ -1,4 +1,4 @@
-"""What the encoder sees beside photographs: naive pictures of what operators measure of them."""
+"""Degraded images for the encoder: naive reconstructions of simulated measurements."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from iagan.train.data import stream
 from iagan.types import Image
 
 MASKS = 3
-"""Random masks of each kind and ratio."""
+"""Number of random masks for each kind and ratio."""
 LARGEST_NOISE = 0.1
-"""σ of what is measured is drawn evenly from 0 to this, and is 0 in every other step."""
+"""Upper bound of σ, drawn uniformly in every other step and 0 in the others."""
 
 
 def degradations(image_shape: tuple[int, int, int]) -> list[LinearOperator]:
@@ -43,7 +43,7 @@ def degradations(image_shape: tuple[int, int, int]) -> list[LinearOperator]:
 
 
 def degraded(x: Image, operators: list[LinearOperator], seed: int, step: int) -> Image:
-    """The naive pictures of `x`, in [-1, 1], under the operator and the noise of this step."""
+    """Naive reconstructions of `x`, in [-1, 1], with the operator and noise of this step."""
     rng = stream(seed, step, "degradation")
     operator = operators[int(torch.randint(len(operators), (1,), generator=rng))]
     share = max(0.0, 2 * float(torch.rand((), generator=rng)) - 1)

@@ -1,4 +1,4 @@
-"""`train`: from a folder of images to a prior."""
+"""`train`: train a prior on a folder of images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dc.dataclass(frozen=True)
 class Trained:
-    """Where a finished run left its prior and its papers, and the images that it skipped."""
+    """Paths of a finished run's prior and files, and the images that it skipped."""
 
     prior: Path
     folder: Path
@@ -51,19 +51,19 @@ def train(
 ) -> Trained:
     """Train a prior on `images` (a folder, .tar or .zip) and save it to `output`.
 
-    Every `checkpoint_every` steps it replaces, each atomically, the prior itself (the running mean
-    of the weights) and in the folder `STEM.train` beside it `checkpoint.safetensors`, `samples.png`
-    and `curve.png`. The decoded images are kept there too, so that going on is quick, and
-    `skipped.txt` lists what could not be read. A run that goes on gives what an uninterrupted one
-    gives; on a CPU, with the same number of threads, bit for bit.
+    Every `checkpoint_every` steps it atomically replaces the prior itself (the running mean of the
+    weights) and, in the folder `STEM.train` beside it, `checkpoint.safetensors`, `samples.png` and
+    `curve.png`. The folder also caches the decoded images; `skipped.txt` lists unreadable files. A
+    resumed run gives the same result as an uninterrupted one, on a CPU with the same number of
+    threads bit for bit.
 
     **Arguments:**
     - `about`: name, license, source and crop to save with the weights.
-    - `resume`: go on from the checkpoint, where there is one. Without it, one is refused.
+    - `resume`: resume from the checkpoint, if any; False raises an error if there is one.
     - `half`: save the prior's weights in float16.
     - `on_event`: called with an `iagan.Event` as images are read (phase `"images"`, total 0) and
       after every step (phase `"autoencoder"` or `"adversarial"`). Its `values` are the recipe's
-      losses, and `images/s` since the run or its continuation began. `error` is always there: the
+      losses, and `images/s` since the run was started or resumed. `error` is always included: the
       mean |x - x̂| of reconstructions, for images in [0, 1] (BEGAN: in [-1, 1]).
 
     **Raises:** `SettingError`, `ImageFileError`, `CheckpointError`, `OutputError`. Each leaves the
@@ -117,8 +117,8 @@ def _train(
 
 
 def bfloat16_pays(place: torch.device) -> bool:
-    """Whether convolutions in bfloat16 are the quicker ones: on a GPU, on a processor that has
-    instructions for them (AMX, or AVX-512 with BF16: there 1.8 times)."""
+    """Whether convolutions are faster in bfloat16: on a GPU, or on a CPU with instructions for it
+    (AMX, or AVX-512 with BF16, where they are 1.8 times faster)."""
     if place.type != "cpu":
         return place.type == "cuda"
     cpu = torch.cpu
@@ -145,8 +145,8 @@ class _Saver:
     half: bool
 
     def load(self, settings: TrainSettings, place: torch.device) -> TrainingRun:
-        """The run in the checkpoint, its prior written again: the process may have been killed in
-        between. Or a new one where there is none.
+        """The run in the checkpoint, or else a new one. Its prior is written again, in case the
+        process was killed in between.
         """
         path = self.folder / CHECKPOINT
         if not path.exists():
@@ -156,7 +156,7 @@ class _Saver:
         return run
 
     def save(self, run: TrainingRun) -> None:
-        """Write the checkpoint, then what can be made from it again: prior, sheet, curve."""
+        """Write the checkpoint, then the files derived from it: prior, samples, curve."""
         error = validation_error(run, self.held_out)
         if error is not None:
             run.validation.append((run.step, error))
@@ -173,7 +173,7 @@ class _Saver:
 
 @torch.no_grad()
 def validation_error(run: TrainingRun, held_out: Image) -> float | None:
-    """Mean |x - G(encoder(x))| / 2 of the averaged networks: the error for images in [0, 1]."""
+    """Mean |x - G(encoder(x))| / 2 of the averaged networks, the error for images in [0, 1]."""
     errors = []
     for x in held_out.split(64):
         estimate = run.reconstruct(x)
@@ -184,7 +184,7 @@ def validation_error(run: TrainingRun, held_out: Image) -> float | None:
 
 
 def _split(pixels: Pixels, settings: TrainSettings) -> tuple[Pixels, Image]:
-    """The images to train on, and the last `holdout` ones in [-1, 1]."""
+    """The training images, and the last `holdout` ones in [-1, 1]."""
     count = len(pixels) - settings.holdout
     if count < 2:
         raise SettingError(

@@ -13,10 +13,10 @@ from iagan.errors import MissingDependencyError
 from iagan.types import Image, PerImage
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's images in [0, 1], which the features were trained on."""
+"""Mean and standard deviation of ImageNet's images in [0, 1], used to train the features."""
 FEATURE_LAYERS = (1, 4, 7)
-"""Layers of squeezenet1_1's `features` that are compared: after its first convolution, before its
-second and before its third pooling."""
+"""Layers of squeezenet1_1's `features` that are compared: after the first convolution, before the
+second and before the third pooling."""
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> PerImage:
@@ -38,7 +38,7 @@ class Features(nn.Module):
     As in LPIPS (Zhang et al. 2018, arXiv 1801.03924), but without its learned weights: the squared
     distance of unit vectors, mean over the positions, summed over `FEATURE_LAYERS`.
 
-    **Raises:** `MissingDependencyError` when torchvision's weights are not there and cannot be
+    **Raises:** `MissingDependencyError` when torchvision's weights are missing and cannot be
     downloaded.
     """
 
@@ -86,14 +86,13 @@ def _squeezenet() -> nn.Sequential:
 
 
 class Discriminator(nn.Module):
-    """Real or not: one answer for each of 16×16 places, and one for the whole.
+    """A patch discriminator with 16×16 outputs, and a global output.
 
-    3×3 convolutions of stride 2 with leaky ReLU; the whole also sees how much the images of a batch
-    differ (Karras et al. 2018, arXiv 1710.10196, section 3), so that samples all alike betray
-    themselves.
+    3×3 convolutions of stride 2 with leaky ReLU; the global output also sees the standard deviation
+    over the batch (Karras et al. 2018, arXiv 1710.10196, section 3), against mode collapse.
 
-    **Shapes:** `(batch, 3, side, side)` in [-1, 1] → `(batch,)`, the sum of both answers, the
-    places' averaged.
+    **Shapes:** `(batch, 3, side, side)` in [-1, 1] → `(batch,)`, the mean of the patches plus the
+    global output.
     """
 
     def __init__(self, size: int) -> None:

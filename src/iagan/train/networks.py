@@ -1,4 +1,4 @@
-"""The networks of a training run: the generator, and encoders for the discriminator."""
+"""Networks for training: encoders, the discriminator, and their initialisation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Discriminator(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
-    """An encoder whose first half of the output is a mean, the second half a log-variance."""
+    """An encoder whose output is the mean and the log-variance of the code."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class GaussianEncoder(nn.Module):
     def forward(self, x: Image) -> tuple[Latent, Latent]:
         """(mean, log-variance) of the code, each `(batch, latent)`.
 
-        The log-variance stays in (-12, 2): outside, exp() or its gradient degenerates.
+        The log-variance is kept in (-12, 2), where exp() and its gradient are well-behaved.
         """
         mean, spread = self.trunk(x).chunk(2, dim=1)
         return mean, 7 * torch.tanh((spread + 5) / 7) - 5
 
 
 class Mean(nn.Module):
-    """The mean of a `GaussianEncoder`: the code of a discriminator made from it."""
+    """The mean of a `GaussianEncoder`, as a discriminator's encoder."""
 
     def __init__(self, encoder: GaussianEncoder) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def published_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def light_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
-    """Stride-2 convolutions first, so that it costs less than a quarter of the generator.
+    """An encoder at less than a quarter of the generator's cost, by early stride-2 convolutions.
 
     A 4×4 convolution of stride 2 to n/2 at once, then at each resolution down to 8×8 another one
     to twice the channels (at most 4 n) and a 3×3 convolution, with ELU; 4×4 and Linear at the end.
@@ -87,18 +87,18 @@ def light_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def make_encoder(settings: BeganSettings, outputs: int) -> nn.Sequential:
-    """The encoder that `settings` ask for, with `outputs` numbers an image."""
+    """The encoder chosen in `settings`, with `outputs` values per image."""
     make = published_encoder if settings.encoder == "began" else light_encoder
     return make(settings.size, settings.width, outputs)
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, rng: torch.Generator, gain: float = 1.55) -> None:
-    """Draw weights that keep the variance: N(0, gain / fan-in), zero biases.
+    """Draw variance-preserving weights, N(0, gain / fan-in), and zero biases.
 
-    The gain is 1 / E[f(t)²] for unit-normal t: 1.55 for ELU, 1.92 for leaky ReLU of slope 0.2. The
-    last layer of `module` gets a tenth of that spread, so that training starts from grey images and
-    short codes.
+    The gain is 1 / E[f(t)²] for standard normal t: 1.55 for ELU, 1.92 for leaky ReLU of slope 0.2.
+    The last layer of `module` gets a tenth of that standard deviation, so that training starts from
+    grey images and short codes.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     for layer in layers:
@@ -118,6 +118,6 @@ def same_weights(target: nn.Module, source: nn.Module) -> None:
 
 @torch.no_grad()
 def average_into(target: nn.Module, source: nn.Module, decay: float) -> None:
-    """One step of the running mean: target ← decay · target + (1 - decay) · source."""
+    """Update a running mean: target ← decay · target + (1 - decay) · source."""
     mine: list[Tensor] = list(target.parameters())
     torch._foreach_lerp_(mine, list(source.parameters()), 1 - decay)

@@ -1,4 +1,4 @@
-"""The recipes by name, and the run that belongs to each kind of settings."""
+"""Training recipes by name, and the run for each kind of settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from iagan.train.base import TrainingRun, TrainSettings
 from iagan.train.began_run import new_began_run
 from iagan.train.began_settings import BeganSettings
-from iagan.train.vaegan import new_vaegan_run
 from iagan.train.vaegan_settings import VaeGanSettings
+from iagan.train.vaegan_start import new_vaegan_run
 
 RECIPES: dict[str, TrainSettings] = {
     "vae-gan": VaeGanSettings(),
@@ -23,12 +23,12 @@ RECIPES: dict[str, TrainSettings] = {
         patience=500,
     ),
 }
-"""By name: this project's own, as for `faces`; BEGAN as published, for a GPU; and BEGAN as far as
-two processor cores get in some hours, as for `faces-64`."""
+"""Recipes by name: this project's own, as for `faces`; BEGAN as published, for a GPU; and a BEGAN
+for some hours on two CPU cores, as for `faces-64`."""
 
 
 def new_run(settings: TrainSettings, device: torch.device) -> TrainingRun:
-    """A run before its first step, with seeded weights."""
+    """A run before its first step."""
     if isinstance(settings, VaeGanSettings):
         return new_vaegan_run(settings, device)
     assert isinstance(settings, BeganSettings)

@@ -1,4 +1,4 @@
-"""What a person looks at while training: a sheet of samples and curves."""
+"""Pictures of training progress: a sheet of samples, and curves."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ COLUMNS, ROWS = 8, 6
 
 @torch.no_grad()
 def save_sheet(run: TrainingRun, prior: Generator, held_out: Image, path: Path) -> None:
-    """Write a PNG: 48 samples of `prior`, always of the same z.
+    """Write a PNG with 48 samples of `prior`, always from the same z.
 
-    Where the run has an encoder, two rows follow: eight images of `held_out`, in [-1, 1], over
-    their reconstructions.
+    With an encoder, two rows follow: eight images of `held_out`, in [-1, 1], above their
+    reconstructions.
 
     **Raises:** `OutputError` when it cannot be written.
     """

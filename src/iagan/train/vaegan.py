@@ -1,22 +1,21 @@
-r"""A VAE-GAN: an autoencoder whose code is unit-normal, and whose images a discriminator accepts.
+r"""A VAE-GAN: an autoencoder with a standard normal code, trained against a discriminator.
 
 Both phases minimise over encoder and decoder
 
 $$\overline{|x - \hat x|} + \frac{\beta}{n} \mathrm{KL}\big(q(z|x) \,\|\, N(0, I)\big)
   + w_p\, d(\hat x, x) + w_d \frac{\beta}{n} \mathrm{KL}\big(q(z|x) \,\|\, q(z|x')\big)$$
 
-with $\hat x = G(z)$, $z \sim q(z|x)$, images in [0, 1] of n numbers, d the distance between
-features (`losses.Features`), and x' a degraded x (`degrade.py`), of which the encoder has to tell
-the code of x: it gives CSGM's start. The adversarial phase adds $-w_a \overline{D}$ of the
-reconstructions and of samples. These are drawn from a normal law with the codes' mean and
-covariance, which are followed as running means: what `prior` folds into the decoder's first layer.
+with $\hat x = G(z)$, $z \sim q(z|x)$, images in [0, 1] of n values, d the distance between
+features (`losses.Features`), and x' a degraded x (`degrade.py`), from which the encoder must
+predict the code of x: CSGM starts there. The adversarial phase adds $-w_a \overline{D}$ of the
+reconstructions and of samples. Samples are drawn from a normal distribution with running means of
+the codes' mean and covariance, which `prior` folds into the decoder's first layer.
 
 **Sources:** Larsen et al. 2016 (arXiv 1512.09300); hinge loss: Lim and Ye 2017 (arXiv 1705.02894).
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses as dc
 from collections.abc import Mapping
 from typing import Any
@@ -24,11 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iagan.errors import SettingError
 from iagan.operators import LinearOperator
 from iagan.priors import About, Generator, NormalLatent
 from iagan.priors.networks.tapered import Tapered, TaperedEncoder
-from iagan.priors.weights.catalog import load_prior
 from iagan.train.autoencoder import autoencoder_rate
 from iagan.train.base import TrainingRun
 from iagan.train.code import (
@@ -38,7 +35,7 @@ from iagan.train.code import (
     measure_code_law,
 )
 from iagan.train.data import Pixels, stream
-from iagan.train.degrade import degradations, degraded
+from iagan.train.degrade import degraded
 from iagan.train.losses import (
     Discriminator,
     Features,
@@ -47,30 +44,27 @@ from iagan.train.losses import (
     kl_between,
     kl_divergence,
 )
-from iagan.train.networks import GaussianEncoder, average_into, initialise
+from iagan.train.networks import GaussianEncoder, average_into
 from iagan.train.vaegan_settings import VaeGanSettings
 from iagan.types import Image
 
 PENALTY_EVERY = 8
-"""Steps between gradient penalties, which are as much stronger (Karras et al. 2020, section 2)."""
-LEAKY_GAIN = 1.92
-"""1 / E[f(t)²] of leaky ReLU, slope 0.2 (`initialise`)."""
+"""Steps between gradient penalties, which are scaled up accordingly (Karras et al. 2020, section
+2)."""
 LARGEST_GRADIENT = 1.0
-"""Norm to which longer gradients of encoder and decoder are shortened."""
+"""Norm to which gradients of encoder and decoder are clipped."""
 LEAST_LOG_VARIANCE = -4.0
-"""Of a degraded image's code: where the encoder is surer than that, an error costs no more."""
-FIRST_SPREAD = -8.2
-"""Of a prior's encoder, which tells none: a log-variance of -8, about what training ends with."""
+"""Lower bound on the log-variance of a degraded image's code in its KL term."""
 CODE_MEMORY = 0.99
 """Decay of the running moments of the codes."""
 
 
 @dc.dataclass
 class VaeGanRun(TrainingRun):
-    """Everything that changes while training, and the settings, which do not.
+    """The state of a training run, with its settings.
 
-    - `decoder` G and `encoder`, `average` and `average_encoder` their running means.
-    - `code_moments`: running mean of the codes and of their outer products.
+    - `decoder`, `encoder`: the networks; `average`, `average_encoder`: their running means.
+    - `code_moments`: running means of the codes and of their outer products.
     """
 
     settings: VaeGanSettings
@@ -128,7 +122,7 @@ class VaeGanRun(TrainingRun):
         return losses
 
     def prior(self, pixels: Pixels, about: About | None) -> Generator:
-        """With the codes' law of some training images folded in, and the encoder beside it."""
+        """The decoder and encoder with the distribution of training images' codes folded in."""
         law = measure_code_law(self.average_encoder, pixels)
         trunk = self.average_encoder.trunk
         assert isinstance(trunk, TaperedEncoder)
@@ -168,7 +162,7 @@ class VaeGanRun(TrainingRun):
         }
 
     def _autoencoder_terms(self, x: Image, adversarial: bool) -> tuple[dict[str, Tensor], Image]:
-        """The terms of the loss by name, and the images that D gets to see."""
+        """The terms of the loss by name, and the images for the discriminator."""
         seed, step = self.settings.seed, self.step
         half = x[: -(-len(x) // 2)]
         worse = self._degraded(half)
@@ -176,7 +170,7 @@ class VaeGanRun(TrainingRun):
         mean, worse_mean = means[: len(x)], means[len(x) :]
         log_variance, worse_log_variance = log_variances[: len(x)], log_variances[len(x) :]
         code = mean + torch.exp(log_variance / 2) * self._noise("code", len(x), x.device)
-        self._follow(code.detach())
+        self._update_moments(code.detach())
         codes = torch.cat([code, self._sampled(len(half), x.device)]) if adversarial else code
         images = self.decoder(codes)
         estimate = images[: len(x)]
@@ -230,8 +224,8 @@ class VaeGanRun(TrainingRun):
             law = code_law(mean, second - mean[:, None] * mean)
             return law.code(self._noise("z", count, device))
 
-    def _follow(self, code: Tensor) -> None:
-        """Let the running moments take in the codes of this step."""
+    def _update_moments(self, code: Tensor) -> None:
+        """Update the running moments with the codes of this step."""
         decay = min(CODE_MEMORY, self.step / (self.step + 10))
         with torch.autocast(code.device.type, enabled=False):
             code = code.float()
@@ -243,73 +237,9 @@ class VaeGanRun(TrainingRun):
         self.code_moments = mean, second
 
 
-def new_vaegan_run(settings: VaeGanSettings, device: torch.device) -> VaeGanRun:
-    """A run before its first step, with seeded weights."""
-    rng = stream(settings.seed, 0, "weights")
-    decoder = Tapered(settings.channels, settings.latent)
-    encoder = GaussianEncoder(TaperedEncoder(settings.encoder_channels, 2 * settings.latent))
-    discriminator = Discriminator(settings.size)
-    for network in (decoder, encoder, discriminator):
-        initialise(network, rng, LEAKY_GAIN)
-        _shorten_residuals(network)
-    if settings.start is not None:
-        _begin_with(settings.start, decoder, encoder)
-    for network in (decoder, encoder, discriminator):
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    features = Features().to(device) if settings.perceptual_weight > 0 else None
-    adam = torch.optim.Adam([*decoder.parameters(), *encoder.parameters()], settings.learning_rate)
-    latent = settings.latent
-    return VaeGanRun(
-        settings,
-        decoder,
-        encoder,
-        copy.deepcopy(decoder),
-        copy.deepcopy(encoder),
-        discriminator,
-        adam,
-        torch.optim.Adam(discriminator.parameters(), settings.discriminator_rate, (0.5, 0.99)),
-        features,
-        degradations((3, settings.size, settings.size)),
-        (torch.zeros(latent, device=device), torch.eye(latent, device=device)),
-    )
-
-
-@torch.no_grad()
-def _begin_with(name: str, decoder: Tapered, encoder: GaussianEncoder) -> None:
-    """Take over the weights of a prior. Its encoder tells no variances: all begin as one."""
-    prior = load_prior(name)
-    trunk, theirs = encoder.trunk, prior.encoder
-    assert isinstance(trunk, TaperedEncoder)
-    settings = {**trunk.settings, "outputs": decoder.settings["latent"]}
-    if (
-        not isinstance(theirs, TaperedEncoder)
-        or prior.module.settings != decoder.settings
-        or theirs.settings != settings
-    ):
-        raise SettingError(
-            f"VaeGanSettings expects start as a prior of the networks {decoder.settings} and "
-            f"{settings}; {name} has others. Train with its channels and latent, or from scratch."
-        )
-    decoder.load_state_dict(prior.module.state_dict())
-    weights = theirs.state_dict()
-    mean = weights["linear.weight"]
-    weights["linear.weight"] = torch.cat([mean, torch.zeros_like(mean)])
-    spread = torch.full((len(mean),), FIRST_SPREAD)
-    weights["linear.bias"] = torch.cat([weights["linear.bias"], spread])
-    trunk.load_state_dict(weights)
-
-
-@torch.no_grad()
-def _shorten_residuals(network: nn.Module) -> None:
-    """So that each resolution begins as little more than its first convolution."""
-    for name, weight in network.named_parameters():
-        if "residuals" in name:
-            weight.mul_(0.3)
-
-
-def _weights(settings: VaeGanSettings, numbers: int, adversarial: bool) -> dict[str, float]:
-    """By the names of the terms; an image has `numbers` numbers."""
-    scale = settings.kl_weight / numbers
+def _weights(settings: VaeGanSettings, n: int, adversarial: bool) -> dict[str, float]:
+    """Weights by the names of the terms; an image has `n` values."""
+    scale = settings.kl_weight / n
     return {
         "error": 1.0,
         "KL": scale,

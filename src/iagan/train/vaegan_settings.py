@@ -1,4 +1,4 @@
-"""The settings of the VAE-GAN."""
+"""Settings of the VAE-GAN."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from iagan.train.base import Rule, TrainSettings
 
 @dc.dataclass(frozen=True, kw_only=True)
 class VaeGanSettings(TrainSettings):
-    """A variational autoencoder whose decoder also has to deceive a discriminator (`vaegan.py`).
+    """A variational autoencoder with an adversarial phase (`vaegan.py`).
 
     The defaults are for images of 128×128.
 
     **Arguments:** (beyond those of `TrainSettings`)
-    - `channels`: of the decoder, 4×4 first; they give `size`, so it has one entry for each of 4, 8,
-      …, `size`.
-    - `encoder_channels`: of the encoder, `size` / 2 first, 4×4 last.
-    - `learning_rate`: Adam's for encoder and decoder: up over 200 steps, then falling to a
-      twentieth by half a cosine over both phases.
-    - `discriminator_rate`: Adam's for the discriminator.
+    - `channels`: channels of the decoder at the resolutions 4, 8, …, `size`.
+    - `encoder_channels`: channels of the encoder at the resolutions `size` / 2, …, 4.
+    - `learning_rate`: Adam's learning rate for encoder and decoder, with 200 steps of warm-up, then
+      cosine decay to a twentieth over both phases.
+    - `discriminator_rate`: Adam's learning rate for the discriminator.
     - `kl_weight`: β, the scale of the Laplace likelihood, for images in [0, 1].
-    - `perceptual_weight`: of the distance between squeezenet1_1's features; 0 goes without them.
-    - `adversarial_weight`: of the hinge loss, in the adversarial phase.
+    - `perceptual_weight`: weight of the distance between squeezenet1_1's features; 0: not used.
+    - `adversarial_weight`: weight of the hinge loss in the adversarial phase.
     - `gradient_penalty`: γ of the R1 penalty on real images.
-    - `start`: a prior, by name or path, whose decoder and encoder the run begins with; None: random
-      weights. It must have the same channels and latent.
-    - `degraded_weight`: of what the encoder learns about degraded images, in units of the KL term.
+    - `start`: a prior, by name or path, whose decoder and encoder weights the run starts from;
+      None: random weights. It must have the same channels and latent.
+    - `degraded_weight`: weight of the KL term of degraded images, in units of the KL term.
 
     **Raises:** `SettingError`.
     **Sources:** Larsen et al. 2016 (arXiv 1512.09300); Kingma and Welling 2014 (arXiv 1312.6114).
