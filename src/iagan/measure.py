@@ -182,7 +182,7 @@ def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] 
 
 
 def _check(image: Tensor, truth: Tensor, data_range: float = 1.0) -> None:
-    """**Raises:** `ShapeError` or `SettingError` for images of different shapes or another range."""
+    """Check that both images have the same shape, and values within the data range."""
     if image.shape != truth.shape or image.ndim != 4:
         raise ShapeError(
             f"Metrics expect images (batch, channels, h, w) of one shape; got "
