@@ -128,25 +128,25 @@ def test_a_normal_law_holds_z_back_in_the_fast_effort_alone():
     assert weight("spherical") == 0
 
 
-def test_raced_starts_end_where_the_best_of_them_would():
+def test_halved_starts_end_where_the_best_of_them_would():
     """Rounds of 4, 2, 1 starts, 15, 15 and 30 iterations: one trace, no worse than what was given
     up.
     """
     observation, generator = observe(3), nonlinear_generator()
-    raced = run(observation, generator, "csgm", csgm_steps=60, restarts=4)
+    halved = run(observation, generator, "csgm", csgm_steps=60, restarts=4)
     alone = run(observation, generator, "csgm", csgm_steps=60)
-    rounds = [(each.starts, each.steps) for each in raced.method.rounds()]
+    rounds = [(each.starts, each.steps) for each in halved.method.rounds()]
     assert rounds == [(4, 15), (2, 15), (1, 30)]
-    assert raced.method.iterations() == {"csgm": 120}
+    assert halved.method.iterations() == {"csgm": 120}
     for begin, end in ((0, 16), (16, 32)):
-        best = raced.trace[:, begin:end].min(1).values
+        best = halved.trace[:, begin:end].min(1).values
         torch.testing.assert_close(
-            raced.trace[:, end], best, msg="a round begins at the last one's best"
+            halved.trace[:, end], best, msg="a round begins at the last one's best"
         )
-    assert (raced.residual <= alone.residual * 1.01).all()
+    assert (halved.residual <= alone.residual * 1.01).all()
     one = iagan.Execution(batch_size=1)
     split = run(observation, generator, "csgm", execution=one, csgm_steps=60, restarts=4)
-    torch.testing.assert_close(split.image, raced.image, rtol=0, atol=1e-7)
+    torch.testing.assert_close(split.image, halved.image, rtol=0, atol=1e-7)
 
 
 def test_the_fast_effort_never_takes_more_iterations_than_the_papers():

@@ -126,17 +126,20 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less(network):
     shape = (6, 1, 1) if isinstance(network, Pggan) else (6,)
     generator = iagan.Generator(network, iagan.NormalLatent(shape))
     z = torch.ones(1, *shape)
-    usual, thrifty = (AdaptedNetworks([generator], Execution(), flag) for flag in (False, True))
+    usual, checkpointed = (
+        AdaptedNetworks([generator], Execution(), flag) for flag in (False, True)
+    )
 
     def misfit(networks):
         return lambda: networks(networks.leaves, z).square().sum()
 
     gradients = [
-        torch.autograd.grad(misfit(each)(), list(each.leaves.values())) for each in (usual, thrifty)
+        torch.autograd.grad(misfit(each)(), list(each.leaves.values()))
+        for each in (usual, checkpointed)
     ]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    much, little = (memory.saved_bytes(misfit(each)) for each in (usual, thrifty))
+    much, little = (memory.saved_bytes(misfit(each)) for each in (usual, checkpointed))
     assert little < 0.7 * much
 
 
@@ -154,10 +157,10 @@ def test_one_problem_that_does_not_fit_goes_on_with_checkpointing(monkeypatch, c
         return attempt(self, *given) if self.checkpointing else None
 
     monkeypatch.setattr(phase.Phase, "_attempt", scarce)
-    thrifty = run(observation, generator, "iagan", **options)
+    checkpointed = run(observation, generator, "iagan", **options)
     assert "out of memory with one problem; falling back to activation checkpointing" in caplog.text
-    torch.testing.assert_close(thrifty.image, whole.image)
-    torch.testing.assert_close(thrifty.trace, whole.trace)
+    torch.testing.assert_close(checkpointed.image, whole.image)
+    torch.testing.assert_close(checkpointed.trace, whole.trace)
 
 
 def test_too_little_memory_for_one_image_ends_in_words(monkeypatch):

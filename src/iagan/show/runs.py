@@ -59,14 +59,14 @@ def save_grid(run: Path, setting: Setting, methods: tuple[str, ...], note: str) 
     place = run / IMAGES / setting.key
     columns = ("truth", "observed", *(method for method in methods if method != "naive"))
     stems = sorted(path.name.removesuffix("_truth.png") for path in place.glob("*_truth.png"))
-    whole = [
+    complete = [
         stem for stem in stems if all((place / f"{stem}_{name}.png").exists() for name in columns)
     ]
-    if not whole:
+    if not complete:
         return None
     rows = [
         [Panel(load_image(place / f"{stem}_{name}.png"), name) for name in columns]
-        for stem in whole[:ROWS]
+        for stem in complete[:ROWS]
     ]
     path = run / "figures" / f"{setting.key}.png"
     figure(rows, path, note=f"{setting.key}{note}")
