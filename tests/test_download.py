@@ -131,7 +131,7 @@ def test_without_a_known_hash_the_structure_decides(server, tmp_path, named, mon
     with pytest.raises(CheckpointError):
         load_prior("small")
     assert _left(tmp_path / "home") == []
-    assert "structure only" in unknown.in_words()
+    assert "structure only" in unknown.describe()
 
 
 def test_facts_agree_with_git_and_with_the_beginning_of_a_hash(tmp_path):

@@ -134,8 +134,8 @@ def test_known_priors_say_their_license_and_are_plain_data():
         assert prior.license
         assert prior.source.startswith("https://") or prior.place == "in the package"
         assert prior.architecture in ("began", "pggan", "tapered")
-        assert "\n" not in prior.in_words()
-        assert prior.name in prior.in_words()
+        assert "\n" not in prior.describe()
+        assert prior.name in prior.describe()
 
 
 def test_priors_are_listed_by_unique_names():
@@ -182,7 +182,7 @@ def test_a_prior_in_the_package_is_the_listed_file_and_small(name, side, crop):
     assert entry.place == "in the package"
     prior = load_prior(name)
     assert prior.about.license == entry.license
-    assert "LICENSE-faces.txt" in entry.in_words()
+    assert "LICENSE-faces.txt" in entry.describe()
     assert (files("iagan") / "data" / "LICENSE-faces.txt").is_file()
     assert prior.about.crop == crop
     assert prior.image_shape == (3, side, side)

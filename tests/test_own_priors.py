@@ -196,10 +196,13 @@ def test_a_latent_a_layer_with_a_mean_fits_every_method():
     y = dc.replace(y, noise_std=0.05)
     start = iagan.reconstruct(y, prior, iagan.CSGM(0)).latent
     assert (start - space.mean).abs().max() < 0.5
-    free, bounded, held = (
-        iagan.reconstruct(y, prior, iagan.CSGM(150, **options)).latent
-        for options in ({}, {"bounded": True}, {"latent_prior_weight": 10.0})
+    free, bounded, result = (
+        iagan.reconstruct(y, prior, iagan.CSGM(150, **options))
+        for options in ({}, {"bounded": True}, {"latent_prior_weight": 0.1})
     )
+    free, bounded, held = free.latent, bounded.latent, result.latent
+    misfit = y.operator.misfit(result.image, y.y)
+    torch.testing.assert_close(result.trace.amin(1), misfit * (0.1 * space.penalty(held)).exp())
     assert (free - space.mean).abs().max() > 0.2
     assert (bounded - space.mean).abs().max() <= 0.1 + 1e-5
     assert space.penalty(held).max() < space.penalty(free).min()

@@ -17,5 +17,5 @@ def run(args: argparse.Namespace) -> int:
     from iagan.priors import available_priors
 
     for prior in available_priors():
-        print(json.dumps(dc.asdict(prior)) if args.json else prior.in_words())
+        print(json.dumps(dc.asdict(prior)) if args.json else prior.describe())
     return 0

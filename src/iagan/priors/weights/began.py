@@ -88,8 +88,8 @@ def _tf_canonical(key: str) -> str:
 
 
 def _carpedm20_tf(keys: Collection[str]) -> dict[str, str]:
-    found = sum(re.fullmatch(r"G/conv2d(_\d+)?/weights", key) is not None for key in keys)
-    convs = [f"G/conv2d_{i}" for i in range(1, 2 * _resolutions(found) + 1)]
+    count = sum(re.fullmatch(r"G/conv2d(_\d+)?/weights", key) is not None for key in keys)
+    convs = [f"G/conv2d_{i}" for i in range(1, 2 * _resolutions(count) + 1)]
     return _pairs(["G/fully_connected", "G/conv2d", *convs], "/weights", "/biases")
 
 

@@ -73,7 +73,7 @@ class KnownPrior:
             [*known, *(["git blob"] if self.git_blob else [])] or ["structure only"]
         )
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """One line for a list of priors."""
         side = f"{self.image_size}×{self.image_size}"
         size = f"{self.bytes / 2**20:.1f} MiB" if self.bytes else "size unknown"

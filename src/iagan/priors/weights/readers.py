@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> Tensors:
 
     - torch (.pth, .pt), new or legacy: a state dict, or a dict whose `avgG` is one (Facebook's
       pytorch_GAN_zoo). Read with `weights_only=True`.
-    - NVIDIA's pickle of (G, D, Gs): the variables of Gs, read by `unpickle.read_pickle`.
+    - NVIDIA's pickle of (G, D, Gs): the variables of Gs, read by `nvidia_pickle.read_pickle`.
     - .npz: TensorFlow variables by name.
     - safetensors: all tensors.
 
@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> Tensors:
             "variables by name: numpy.savez('began.npz', **{v.name: v.eval() for v in variables})."
         )
     if head.startswith(_ZIP):
-        with _in_words(path, "zip archive"), zipfile.ZipFile(path) as archive:
+        with _as_checkpoint_error(path, "zip archive"), zipfile.ZipFile(path) as archive:
             arrays = all(name.endswith(".npy") for name in archive.namelist())
         return _read_npz(path) if arrays else _read_torch(path)
     if is_safetensors(path):
@@ -72,7 +72,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], Tensors]:
 
     **Raises:** `CheckpointError` where it is truncated or broken.
     """
-    with _in_words(path, "safetensors file"), safe_open(path, framework="pt") as stream:
+    with _as_checkpoint_error(path, "safetensors file"), safe_open(path, framework="pt") as stream:
         names = list(stream.keys())
         return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
 
@@ -89,7 +89,7 @@ def _head(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _in_words(path: Path, kind: str) -> Iterator[None]:
+def _as_checkpoint_error(path: Path, kind: str) -> Iterator[None]:
     """Turn what a reader raises into one line. A broken file can make it raise anything."""
     try:
         yield
@@ -113,7 +113,7 @@ class _InertConfig:
 
 
 def _read_torch(path: Path) -> Tensors:
-    with _in_words(path, "torch file"):
+    with _as_checkpoint_error(path, "torch file"):
         content = _load_torch(path)
     if isinstance(content, Mapping) and isinstance(content.get("avgG"), Mapping):
         content = content["avgG"]
@@ -149,7 +149,7 @@ def _load_torch(path: Path) -> object:
 
 
 def _read_nvidia(path: Path) -> Tensors:
-    with _in_words(path, "pickle"), path.open("rb") as stream:
+    with _as_checkpoint_error(path, "pickle"), path.open("rb") as stream:
         content = read_pickle(stream)
     networks = content if isinstance(content, (tuple, list)) else ()
     if len(networks) != 3 or not all(isinstance(network, Network) for network in networks):
@@ -157,12 +157,12 @@ def _read_nvidia(path: Path) -> Tensors:
             f"{path} is a pickle; expected NVIDIA's (G, D, Gs), three tfutil.Network; got a "
             f"{type(content).__name__}. Save other weights with torch.save(state_dict) or as .npz."
         )
-    with _in_words(path, "pickle of NVIDIA's networks"):
+    with _as_checkpoint_error(path, "pickle of NVIDIA's networks"):
         variables = dict(networks[2].state["variables"])
         arrays = {k: v.resolve() for k, v in variables.items() if isinstance(v, PickledArray)}
         return {str(name): torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _read_npz(path: Path) -> Tensors:
-    with _in_words(path, "zip archive"), np.load(path, allow_pickle=False) as arrays:
+    with _as_checkpoint_error(path, "zip archive"), np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
