@@ -13,6 +13,7 @@ from PIL import Image
 
 from iagan.errors import IaganError, ImageFileError, SettingError
 from iagan.images import Crop
+from iagan.limits import Limits
 from iagan.train import BeganSettings, cache, load_images
 from iagan.train.data import batch_at
 from shapes import write_discs
@@ -72,16 +73,17 @@ def test_a_damaged_member_of_a_zip_is_listed_and_the_others_are_read(tmp_path):
     assert images.skipped[0].startswith("0000.png: ")
 
 
-def test_links_and_huge_members_are_not_opened(tmp_path, monkeypatch):
+def test_links_are_not_opened_and_huge_members_are_listed(tmp_path):
     folder = write_discs(tmp_path / "discs", 2)
     (folder / "link.png").symlink_to(folder / "0000.png")
     big = Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 3), dtype=np.uint8))
     big.save(folder / "big.png")
-    monkeypatch.setattr("iagan.train.data.MAX_BYTES", 20_000)
+    limits = Limits(member_bytes=20_000)
     for source in (folder, packed(folder, ".tar")):
-        images = load_images(source, 32)
+        images = load_images(source, 32, limits=limits)
         assert len(images.pixels) == 2
-        assert images.skipped == ()
+        (line,) = images.skipped
+        assert line.startswith("big.png: ") and "above the limit" in line
 
 
 def test_the_crop_is_cut_from_photographs_of_its_size_only(tmp_path):

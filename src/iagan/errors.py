@@ -74,3 +74,17 @@ class Cancelled(IaganError):
 
 class Interrupted(Cancelled, KeyboardInterrupt):
     """Work was stopped by Ctrl-C."""
+
+
+def shown(text: object, most: int = 200) -> str:
+    """`text` as a message quotes it: on one line, control characters escaped, cut after `most`.
+
+    What a file says, or is called, may hold line breaks, a terminal's escape sequences, or
+    characters that no encoding can write.
+    """
+    whole = str(text)
+    line = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in whole[: most + 1].replace("\n", " ")
+    )
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses as dc
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -164,6 +165,36 @@ class TrainingRun(abc.ABC):
         return {}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Load what `state` and `tensors` returned."""
-        self.step = int(state["step"])
-        self.validation = [(int(step), float(error)) for step, error in state["validation"]]
+        """Load what `state` and `tensors` returned.
+
+        **Raises:** any exception where they are not those of such a run.
+        """
+        self.step = step_number(state["step"])
+        self.validation = points(state["validation"])
+
+
+def step_number(value: Any) -> int:
+    """A number of steps from JSON. Raises ValueError for anything else."""
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError(f"a {type(value).__name__} in place of a number of steps")
+    return value
+
+
+def number(value: Any) -> float:
+    """A finite number from JSON. Raises ValueError for anything else."""
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"a {type(value).__name__} in place of a finite number")
+    return float(value)
+
+
+def points(pairs: Any) -> list[tuple[int, float]]:
+    """A curve, (step, value) by step, from JSON. Raises ValueError or TypeError for others."""
+    return [(step_number(step), number(value)) for step, value in pairs]
+
+
+def check_tensor(value: Tensor, shape: Sequence[int], name: str) -> None:
+    """Raise ValueError where a checkpoint's tensor is not in float32 and of this shape."""
+    if value.shape != torch.Size(shape) or value.dtype != torch.float32:
+        raise ValueError(
+            f"{name} is {value.dtype} of shape {tuple(value.shape)}; expected {tuple(shape)}"
+        )

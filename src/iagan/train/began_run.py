@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from iagan.priors import About, Generator
 from iagan.priors.networks.began import Began
 from iagan.train.autoencoder import autoencoder_step
-from iagan.train.base import TrainingRun
+from iagan.train.base import TrainingRun, check_tensor, number
 from iagan.train.began import Window, began_step, convergence_measure, remember
 from iagan.train.began_settings import BeganSettings
 from iagan.train.code import CodeLaw, fold_into_decoder, measure_code_law
@@ -120,10 +120,14 @@ class BeganRun(TrainingRun):
         if "code.mean" in tensors:
             device = next(self.generator.parameters()).device
             mean, factor = tensors["code.mean"], tensors["code.factor"]
+            latent = self.settings.latent
+            check_tensor(mean, (latent,), "code.mean")
+            check_tensor(factor, (latent, latent), "code.factor")
             self.code = CodeLaw(mean.to(device), factor.to(device))
-        self.k = state["k"]
-        self.windows = [Window(*values) for values in state["windows"]]
-        self.sums = tuple(state["sums"])
+        self.k = number(state["k"])
+        self.windows = [Window(*map(number, values)) for values in state["windows"]]
+        measure, real, fake = map(number, state["sums"])
+        self.sums = (measure, real, fake)
 
     def _code_law(self, pixels: Pixels) -> CodeLaw | None:
         if self.encoder is None or self.code is not None:

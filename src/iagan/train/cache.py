@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses as dc
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from safetensors.torch import save
 
 from iagan.engine import EventCallback
-from iagan.files import write_atomically
+from iagan.files import write_atomically, write_text
+from iagan.limits import LIMITS, MIB, Limits
+from iagan.priors.weights.header import check_header
 from iagan.train.base import TrainSettings
 from iagan.train.data import TrainImages, load_images
 
 KEY = "iagan_images"
+NOTE_BYTES = 8 * MIB
+"""Maximum size of what is noted beside the images: 80,000 skipped files."""
 
 
 def cached_images(
@@ -23,6 +27,7 @@ def cached_images(
     folder: Path,
     settings: TrainSettings,
     on_event: EventCallback | None = None,
+    limits: Limits = LIMITS,
 ) -> TrainImages:
     """The result of `load_images`, from `folder/images.safetensors` where that is still valid.
 
@@ -40,23 +45,35 @@ def cached_images(
             settings.crop and dc.asdict(settings.crop),
         ]
     )
-    with contextlib.suppress(OSError, SafetensorError, KeyError):
-        return _read(path, origin)
-    images = load_images(source, settings.size, settings.crop, on_event)
+    cached = _read(path, origin, settings.size)
+    if cached is not None:
+        return cached
+    images = load_images(source, settings.size, settings.crop, on_event, limits)
     note = json.dumps({"origin": origin, "digest": images.digest, "skipped": images.skipped})
     data = save({"pixels": images.pixels}, {KEY: note})
     write_atomically(path, lambda file: file.write(data))
-    listing = "".join(f"{line}\n" for line in images.skipped).encode()
-    write_atomically(folder / "skipped.txt", lambda file: file.write(listing))
+    listing = "".join(f"{line}\n" for line in images.skipped)
+    write_text(folder / "skipped.txt", listing)
     return images
 
 
-def _read(path: Path, origin: str) -> TrainImages:
-    with safe_open(path, "pt") as file:
-        note = json.loads((file.metadata() or {})[KEY])
-        if note["origin"] != origin:
-            raise KeyError(origin)
-        return TrainImages(file.get_tensor("pixels"), note["digest"], tuple(note["skipped"]))
+def _read(path: Path, origin: str, size: int) -> TrainImages | None:
+    """The cached images; None where there are none of this origin and size, or a broken file."""
+    if not path.is_file():
+        return None
+    try:
+        check_header(path, NOTE_BYTES)
+        with safe_open(path, "pt") as file:
+            note = json.loads(file.metadata()[KEY])
+            _, *shape = file.get_slice("pixels").get_shape()
+            if note["origin"] != origin or shape != [3, size, size]:
+                return None
+            pixels, digest = file.get_tensor("pixels"), note["digest"]
+        skipped = tuple(str(line) for line in note["skipped"])
+    except Exception:  # whatever is wrong with it, the images can be read again
+        return None
+    whole = pixels.dtype == torch.uint8 and isinstance(digest, str)
+    return TrainImages(pixels, digest, skipped) if whole else None
 
 
 def _stamp(source: Path) -> list[int]:

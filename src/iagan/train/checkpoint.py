@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from iagan.errors import CheckpointError, SettingError
+from iagan.errors import CheckpointError, SettingError, shown
 from iagan.files import write_atomically
-from iagan.train.base import TrainingRun, TrainSettings
+from iagan.limits import LIMITS, MIB, Limits
+from iagan.priors.weights.header import check_header
+from iagan.train.base import TrainingRun, TrainSettings, check_tensor
 from iagan.train.recipes import new_run
 
 KEY = "iagan_training"
+NOTE_BYTES = 8 * MIB
+"""Maximum size of the header: of the JSON in it, and the names and shapes of the tensors."""
 
 
 def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
@@ -41,36 +45,59 @@ def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
 
 
 def load_checkpoint(
-    path: Path, settings: TrainSettings, digest: str, device: torch.device
+    path: Path,
+    settings: TrainSettings,
+    digest: str,
+    device: torch.device,
+    limits: Limits = LIMITS,
 ) -> TrainingRun:
     """The run written by `save_checkpoint`.
 
     **Raises:** `CheckpointError` when the file is not such a checkpoint; `SettingError` when it
     belongs to other settings or images.
     """
+    state = _read_state(path, limits)
+    _refuse_another_run(path, state, settings, digest)
+    run = new_run(settings, device)
     try:
+        _check_size(run, path)
         with safe_open(path, "pt") as file:
-            state = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        _refuse_another_run(path, state, settings, digest)
-        run = new_run(settings, device)
         _fill(run, state, tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, SettingError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is no checkpoint of a training run ({reason}). Delete it to start again."
-        ) from error
+    except Exception as error:  # a forged file can make the parts raise nearly anything
+        raise _refusal(path, error) from error
     return run
+
+
+def _refusal(path: Path, error: Exception) -> CheckpointError:
+    reason = shown(str(error).partition("\n")[0]) or type(error).__name__
+    return CheckpointError(
+        f"{path} is no checkpoint of a training run ({reason}). Delete it to start again."
+    )
+
+
+def _read_state(path: Path, limits: Limits) -> dict[str, Any]:
+    """What the checkpoint holds as JSON, with its settings made from it."""
+    try:
+        if not path.is_file():
+            raise ValueError("not a regular file")
+        check_header(path, min(limits.text_bytes, NOTE_BYTES))
+        with safe_open(path, "pt") as file:
+            state = dict(json.loads((file.metadata() or {})[KEY]))
+        state["settings"] = TrainSettings.from_json(state["settings"])
+        if not isinstance(state["digest"], str):
+            raise ValueError("its digest is no text")
+    except Exception as error:  # as above
+        raise _refusal(path, error) from error
+    return state
 
 
 def _refuse_another_run(
     path: Path, state: dict[str, Any], settings: TrainSettings, digest: str
 ) -> None:
-    before = TrainSettings.from_json(state["settings"])
+    before = state["settings"]
     changed = [
-        f"{name} {getattr(before, name)!r} (now {getattr(settings, name)!r})"
+        f"{name} {shown(repr(getattr(before, name)), 40)} (now {getattr(settings, name)!r})"
         for name in before.differences(settings)
     ]
     if changed:
@@ -83,6 +110,19 @@ def _refuse_another_run(
             f"{path} was begun with other images than those given now. Name the same images, or "
             "train to another output."
         )
+
+
+def _check_size(run: TrainingRun, path: Path) -> None:
+    """Refuse a file that is larger than weights, Adam's two moments and codes can be."""
+    weights = sum(
+        value.numel()
+        for network in run.networks.values()
+        for value in network.state_dict().values()
+    )
+    most = 4 * (3 * weights + 2 * run.settings.latent * (run.settings.latent + 1)) + 2 * NOTE_BYTES
+    size = path.stat().st_size
+    if size > most:
+        raise ValueError(f"{size} bytes, where a run of these settings takes at most {most}")
 
 
 def _fill(run: TrainingRun, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -113,7 +153,12 @@ def _fill_moments(name: str, optimizer: torch.optim.Adam, tensors: dict[str, Ten
         prefix = f"adam.{name}.{index}."
         if prefix + "step" not in tensors:
             continue
-        optimizer.state[weight] = {"step": tensors[prefix + "step"]} | {
-            key: torch.empty_like(weight, requires_grad=False).copy_(tensors[prefix + key])
-            for key in ("exp_avg", "exp_avg_sq")
+        step = tensors[prefix + "step"]
+        check_tensor(step, (), prefix + "step")
+        moments = {key: tensors[prefix + key] for key in ("exp_avg", "exp_avg_sq")}
+        for key, value in moments.items():
+            check_tensor(value, weight.shape, prefix + key)
+        optimizer.state[weight] = {"step": step} | {
+            key: torch.empty_like(weight, requires_grad=False).copy_(value)
+            for key, value in moments.items()
         }

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import functools
 import hashlib
 import io
-import itertools
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,15 +16,16 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from iagan.engine import Event, EventCallback
-from iagan.errors import ImageFileError, SettingError
+from iagan.errors import ImageFileError, SettingError, shown
 from iagan.images import SUFFIXES, Crop, crop_square, decode_rgb
+from iagan.limits import LIMITS, Limits
+from iagan.train.members import Member, members
 from iagan.types import Image
 
-MAX_BYTES = 64 * 2**20
 CHUNK = 512
+"""Maximum number of images decoded at once."""
 
 Pixels = UInt8[Tensor, "_count 3 _size _size"]
-Member = tuple[str, bytes | Exception]
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -52,16 +48,19 @@ def load_images(
     size: int,
     crop: Crop | None = None,
     on_event: EventCallback | None = None,
+    limits: Limits = LIMITS,
 ) -> TrainImages:
     """Read every image of `source`, cropped to a square and resized (antialiased) to `size`.
 
     Archives are read in place, without extraction. Files are sorted by name in a folder, and in the
-    order of an archive. Links, folders, other suffixes and members above
-    64 MiB are not opened. A file that cannot be decoded is skipped and listed.
+    order of an archive. Links, folders and other suffixes are not opened. A file that cannot be
+    decoded or exceeds the limits, and a folder that cannot be read, is skipped and listed.
 
     **Arguments:**
     - `crop`: square cut from images of exactly its `photo_size`; from others, the centred square.
     - `on_event`: called with an `Event` of phase `"images"`, the number of files read, and total 0.
+    - `limits`: of these, `entries` bounds the files; `member_bytes` and `pixels` each file, and all
+      that are decoded at once.
 
     **Raises:** `ImageFileError` when `source` is missing, damaged, or not a folder, .tar or .zip;
     `SettingError` when it holds fewer than two images, or `crop` reaches beyond one.
@@ -69,14 +68,13 @@ def load_images(
     kept: list[np.ndarray] = []
     skipped: list[str] = []
     digest = hashlib.blake2b(digest_size=16)
-    members = _members(source)
     Pillow.init()  # its formats register on first use, which is not thread-safe
     with ThreadPoolExecutor() as pool:
-        while chunk := list(itertools.islice(members, CHUNK)):
+        for chunk in _chunks(members(source, limits), limits):
             for outcome in pool.map(lambda member: _try_decode(member, size, crop), chunk):
                 _sort_out(outcome, kept, skipped)
-            for _, data in chunk:
-                digest.update(hashlib.blake2b(data if isinstance(data, bytes) else b"").digest())
+            for member in chunk:
+                digest.update(hashlib.blake2b(member.data).digest())
             if on_event is not None:
                 on_event(Event("images", len(kept) + len(skipped), 0))
     if len(kept) < 2:
@@ -115,6 +113,21 @@ def stream(
     return torch.Generator(device).manual_seed(int.from_bytes(key, "little") >> 1)
 
 
+def _chunks(found: Iterable[Member], limits: Limits) -> Iterator[list[Member]]:
+    """Members to be decoded at once: no more than one file may have of bytes and pixels."""
+    chunk: list[Member] = []
+    size = pixels = 0
+    for member in found:
+        size, pixels = size + len(member.data), pixels + member.pixels
+        full = len(chunk) == CHUNK or size > limits.member_bytes or pixels > limits.pixels
+        if full and chunk:
+            yield chunk
+            chunk, size, pixels = [], len(member.data), member.pixels
+        chunk.append(member)
+    if chunk:
+        yield chunk
+
+
 def _sort_out(outcome: np.ndarray | str, kept: list[np.ndarray], skipped: list[str]) -> None:
     if isinstance(outcome, str):
         skipped.append(outcome)
@@ -123,17 +136,16 @@ def _sort_out(outcome: np.ndarray | str, kept: list[np.ndarray], skipped: list[s
 
 
 def _try_decode(member: Member, size: int, crop: Crop | None) -> np.ndarray | str:
-    name, data = member
-    if isinstance(data, Exception):
-        return f"{name}: {' '.join(str(data).split())}"
+    if member.problem:
+        return f"{member.name}: {member.problem}"
     try:
-        return _decode(name, data, size, crop)
+        return _decode(member, size, crop)
     except ImageFileError as error:
-        return str(error)
+        return shown(error, 500)
 
 
 class _File(io.BytesIO):
-    """Bytes with what else an open file has, and `decode_rgb` is annotated to take."""
+    """Bytes with the attributes of an open file, as `decode_rgb` is annotated to take."""
 
     mode = "rb"
 
@@ -142,61 +154,12 @@ class _File(io.BytesIO):
         self.name = name
 
 
-def _decode(name: str, data: bytes, size: int, crop: Crop | None) -> np.ndarray:
-    picture = np.array(decode_rgb(_File(data, name), name)).transpose(2, 0, 1)[None]
-    square = crop_square(torch.from_numpy(picture).float() / 255, None, crop, (size, size))
-    return (square[0] * 255).round().byte().contiguous().numpy()
-
-
-def _members(source: Path) -> Iterator[Member]:
-    try:
-        if source.is_dir():
-            yield from _in_folder(source)
-        elif zipfile.is_zipfile(source):
-            yield from _in_zip(source)
-        elif source.is_file() and tarfile.is_tarfile(source):
-            yield from _in_tar(source)
-        else:
-            what = "something else" if source.exists() else "nothing there"
-            raise ImageFileError(
-                f"Training expects a folder, .tar or .zip of images; {source} is {what}. "
-                "Check the path."
-            )
-    except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise ImageFileError(f"Cannot read {source}: {error}. Copy or pack it again.") from error
-
-
-def _wanted(name: str, size: int) -> bool:
-    file = Path(name)
-    hidden = file.name.startswith(".")  # macOS leaves ._x.jpg beside x.jpg
-    return file.suffix.lower() in SUFFIXES and not hidden and 0 < size <= MAX_BYTES
-
-
-def _in_folder(folder: Path) -> Iterator[Member]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and _wanted(path.name, path.stat().st_size):
-            yield str(path.relative_to(folder)), _try_read(path.read_bytes)
-
-
-def _in_tar(path: Path) -> Iterator[Member]:
-    with tarfile.open(path) as archive:
-        for info in archive:
-            if info.isreg() and _wanted(info.name, info.size):
-                file = archive.extractfile(info)
-                assert file is not None  # a regular member
-                yield info.name, file.read()
-
-
-def _in_zip(path: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if not info.is_dir() and _wanted(info.filename, info.file_size):
-                yield info.filename, _try_read(functools.partial(archive.read, info))
-
-
-def _try_read(read: Callable[[], bytes]) -> bytes | Exception:
-    try:
-        return read()
-    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        # A RuntimeError when the member is encrypted.
-        return error
+def _decode(member: Member, size: int, crop: Crop | None) -> np.ndarray:
+    picture = decode_rgb(_File(member.data, member.name), member.name)
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    # One channel at a time: in float32, a large image takes four times its bytes.
+    squares = [
+        crop_square(channel.float().div_(255), None, crop, (size, size))
+        for channel in pixels.split(1, dim=1)
+    ]
+    return (torch.cat(squares, 1)[0] * 255).round().byte().contiguous().numpy()

@@ -14,6 +14,7 @@ import torch
 from iagan.engine import Event, EventCallback
 from iagan.errors import SettingError
 from iagan.files import only_process
+from iagan.limits import LIMITS, Limits
 from iagan.priors import About
 from iagan.priors.weights.native import save_prior
 from iagan.train.base import TrainingRun, TrainSettings
@@ -48,6 +49,7 @@ def train(
     device: torch.device | str = "cpu",
     checkpoint_every: int = 500,
     on_event: EventCallback | None = None,
+    limits: Limits = LIMITS,
 ) -> Trained:
     """Train a prior on `images` (a folder, .tar or .zip) and save it to `output`.
 
@@ -65,6 +67,7 @@ def train(
       after every step (phase `"autoencoder"` or `"adversarial"`). Its `values` are the recipe's
       losses, and `images/s` since the run was started or resumed. `error` is always included: the
       mean |x - x̂| of reconstructions, for images in [0, 1] (BEGAN: in [-1, 1]).
+    - `limits`: of the images that are read.
 
     **Raises:** `SettingError`, `ImageFileError`, `CheckpointError`, `OutputError`. Each leaves the
     last good checkpoint.
@@ -82,7 +85,7 @@ def train(
         )
     place = torch.device(device)
     with only_process(folder):
-        data = cached_images(Path(images), folder, settings, on_event)
+        data = cached_images(Path(images), folder, settings, on_event, limits)
         pixels, held_out = _split(data.pixels, settings)
         saver = _Saver(prior, folder, data.digest, pixels, held_out.to(place), about, half)
         run = saver.load(settings, place)

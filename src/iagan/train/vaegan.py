@@ -27,7 +27,7 @@ from iagan.operators import LinearOperator
 from iagan.priors import About, Generator, NormalLatent
 from iagan.priors.networks.tapered import Tapered, TaperedEncoder
 from iagan.train.autoencoder import autoencoder_rate
-from iagan.train.base import TrainingRun
+from iagan.train.base import TrainingRun, check_tensor, points
 from iagan.train.code import (
     code_law,
     fold_into_decoder,
@@ -155,11 +155,12 @@ class VaeGanRun(TrainingRun):
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         super().restore(state, tensors)
         device = self.code_moments[0].device
-        self.code_moments = (tensors["code.mean"].to(device), tensors["code.second"].to(device))
-        self.history = {
-            name: [(int(step), float(value)) for step, value in line]
-            for name, line in state["history"].items()
-        }
+        mean, second = tensors["code.mean"], tensors["code.second"]
+        latent = self.settings.latent
+        check_tensor(mean, (latent,), "code.mean")
+        check_tensor(second, (latent, latent), "code.second")
+        self.code_moments = (mean.to(device), second.to(device))
+        self.history = {str(name): points(line) for name, line in state["history"].items()}
 
     def _autoencoder_terms(self, x: Image, adversarial: bool) -> tuple[dict[str, Tensor], Image]:
         """The terms of the loss by name, and the images for the discriminator."""
