@@ -43,7 +43,8 @@ def test_batches_that_end_at_different_times_are_one_result():
     reached = run(clean, generator, "iagan", csgm_steps=20, steps=30)
     floor = float(reached.residual.mean())
     y = clean.y.clone()
-    y[1] += 10 * floor * torch.randn(y[1].shape, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(y[1].shape, generator=torch.Generator().manual_seed(1))
+    y[1] += 10 * floor * noise / noise.norm()
     noisy = dc.replace(clean, y=y, noise_std=2 * floor / math.sqrt(y[0].numel()))
     steps = {"csgm_steps": 20, "steps": 30}
     together, apart = (

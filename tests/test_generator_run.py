@@ -125,7 +125,7 @@ def test_where_torch_cannot_compile_it_is_said_in_one_line(generator, monkeypatc
     monkeypatch.setattr(torch, "compile", lambda function: fail)
     networks._compiled.cache_clear()
     with pytest.raises(
-        SettingError, match="got: No working C\\+\\+ compiler found. Go on"
+        SettingError, match="got: No working C\\+\\+ compiler found. Use"
     ) as caught:
         synthesis(generator, Execution(compile=True))(torch.zeros(1, 5))
     assert "\n" not in str(caught.value)
@@ -138,6 +138,6 @@ def test_a_network_of_one_precision_alone_is_refused_before_the_work():
             return super().forward(z.float())
 
     generator = Generator(Stubborn(8, 32, 5), UniformLatent((5,)))
-    with pytest.raises(SettingError, match="bfloat16.* expects .* Go on in float32") as caught:
+    with pytest.raises(SettingError, match="bfloat16.* expects .* Use float32") as caught:
         AdaptedNetworks([generator] * 2, Execution(precision="bfloat16"))
     assert "\n" not in str(caught.value)

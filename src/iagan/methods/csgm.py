@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -20,6 +21,7 @@ from iagan.methods.base import (
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import synthesis
 from iagan.methods.phase import Batch
+from iagan.methods.plausibility import too_near
 from iagan.methods.task import Task
 from iagan.operators.linalg import per_image
 from iagan.types import Image, Latent, PerImage
@@ -115,6 +117,12 @@ class CSGM(Method):
             latents = result.variables["z"][survivors]
         assert estimate is not None
         return estimate
+
+    def messages(self, task: Task) -> list[str]:
+        """Whether y has less noise than was said."""
+        latent = task.generator.latent
+        size = math.prod(latent.shape)
+        return too_near(self.name, task.estimate(self).image, task.observation, size)
 
     def _minimize(self, task: Task, phase: str, each: Round, latents: Latent) -> MinimizeResult:
         """One round from `latents`, `(images · starts, ...)`."""

@@ -14,6 +14,7 @@ from iagan.methods.base import Method, check_integer, check_number, register
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
 from iagan.methods.phase import Batch
+from iagan.methods.plausibility import too_far
 from iagan.methods.task import Task
 from iagan.priors import Generator, SkipNet, UniformLatent
 from iagan.types import Image, PerImage
@@ -80,6 +81,10 @@ class DIP(Method):
 
         result = task.minimize("dip", make, torch.arange(task.count), together=False)
         return Estimate.of(result)
+
+    def messages(self, task: Task) -> list[str]:
+        """Whether y has more noise than was said, or another operator."""
+        return too_far(self.name, task.estimate(self).image, task.observation)
 
 
 def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:

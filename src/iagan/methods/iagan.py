@@ -23,6 +23,7 @@ from iagan.methods.csgm import CSGM, Fidelity, latent_projection
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
 from iagan.methods.phase import Batch
+from iagan.methods.plausibility import too_far
 from iagan.methods.task import Task
 from iagan.types import Image, PerImage
 
@@ -93,6 +94,11 @@ class IAGAN(Method):
 
         result = task.minimize("iagan", make, torch.arange(task.count), together=False)
         return Estimate.of(result).after(before)
+
+    def messages(self, task: Task) -> list[str]:
+        """Whether y has less noise than was said, or more, or another operator."""
+        image = task.estimate(self).image
+        return [*self.start.messages(task), *too_far(self.name, image, task.observation)]
 
     def latents(self, before: Estimate) -> Tensor:
         """The start's latents.

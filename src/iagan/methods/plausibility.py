@@ -22,6 +22,11 @@ DARK = 0.02
 """Largest mean of a block below which an image counts as black."""
 ADJOINT_GAP = 1e-3
 """Largest `adjoint_gap` of an operator: rounding gives 1e-7."""
+FAR, FAR_RELATIVE = 2.0, 0.1
+"""Residuals beyond which an adapted network should not end: in noise floors, and of y without
+noise."""
+NEAR = 0.9
+"""Noise floors that a network with few latents should not get below: noise is not in its range."""
 
 
 def check_observation(observation: Observation) -> list[str]:
@@ -42,6 +47,8 @@ def check_observation(observation: Observation) -> list[str]:
             "its adjoint is not that of its forward. Mend one of them."
         )
     means, excess = _block_means(observation)
+    if not means.numel():
+        return []
     low, high = float(means.min()), float(means.max())
     if excess > SLACK:
         span = f"block means from {low:.3g} to {high:.3g}"
@@ -59,9 +66,54 @@ def check_observation(observation: Observation) -> list[str]:
     return []
 
 
+def too_far(name: str, image: Image, observation: Observation) -> list[str]:
+    """A message where a method that can fit any image did not come near to y's noise."""
+    residual, relative = residual_norms(image, observation)
+    floor = observation.noise_floor.to(residual)
+    ratio = residual / floor
+    far = torch.where(floor > 0, ratio > FAR, relative > FAR_RELATIVE)
+    if not bool(far.any()):
+        return []
+    worst = int(torch.where(floor > 0, ratio / FAR, relative / FAR_RELATIVE).argmax())
+    by = (
+        f"{float(ratio[worst]):.2g} times the noise floor"
+        if float(floor[worst]) > 0
+        else f"{float(relative[worst]):.2g} of y, which was said to have no noise"
+    )
+    fitting = float(residual[worst]) / observation.operator.m**0.5
+    return [
+        f"{name}: the residual is still {by}{_count(far)}: too few iterations, or the measurement "
+        f"is not what was said, its operator or its noise (σ = {fitting:.2g} would fit)."
+    ]
+
+
+def too_near(name: str, image: Image, observation: Observation, latents: int) -> list[str]:
+    """A message where the unadapted network fits y better than its noise allows."""
+    if observation.operator.m < 4 * latents or not observation.is_noisy:
+        return []
+    residual, _ = residual_norms(image, observation)
+    floor = observation.noise_floor.to(residual)
+    near = residual < NEAR * floor
+    if not bool(near.any()):
+        return []
+    worst = int((residual / floor.clamp_min(1e-30)).argmin())
+    fitting = float(residual[worst]) / observation.operator.m**0.5
+    return [
+        f"{name}: y has less noise than was said{_count(near)}: the residual is already "
+        f"{float(residual[worst] / floor[worst]):.2g} of the noise floor (σ = {fitting:.2g} at "
+        "most). With too large a σ, details are taken for noise."
+    ]
+
+
+def _count(which: Tensor) -> str:
+    total = len(which)
+    return "" if total == 1 else f" for {int(which.sum())} of {total} images"
+
+
 def _block_means(observation: Observation) -> tuple[Tensor, float]:
     """The means that y tells of blocks, `(batch, blocks)`, and how far the farthest is beyond
-    [0, 1], as a share of it, the noise allowed for.
+    [0, 1], as a share of it, the noise allowed for. Of some operators, such as differences of
+    pixels, y tells no means.
     """
     operator = observation.operator
     y = observation.y.flatten(1)
@@ -87,7 +139,7 @@ def _block_means(observation: Observation) -> tuple[Tensor, float]:
     value, low, high, span, noise = value[:, seen], low[seen], high[seen], span[seen], noise[seen]
     slack = 4 * observation.sigma.to(y.device)[:, None] * noise
     excess = torch.maximum(value - high - slack, low - value - slack) / span
-    return value / high, float(excess.max())
+    return value / high, float(excess.max()) if excess.numel() else 0.0
 
 
 def _blocks(shape: tuple[int, int, int]) -> Image:

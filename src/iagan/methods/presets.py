@@ -25,7 +25,12 @@ from iagan.methods.base import Method
 from iagan.methods.csgm import CSGM
 from iagan.methods.dip import DIP
 from iagan.methods.iagan import IAGAN
-from iagan.methods.projection import BackProjected, Naive, PseudoInverse
+from iagan.methods.projection import (
+    BackProjected,
+    Naive,
+    PseudoInverse,
+    is_nearly_noiseless,
+)
 from iagan.observation import Observation
 from iagan.operators import BicubicDownsample, LinearOperator
 from iagan.operators.separable import Separable
@@ -81,8 +86,11 @@ so no penalty is needed, and a better fit of y than from random starts (benchmar
 
 
 def default_name(observation: Observation) -> str:
-    """As in the paper, IAGAN-BP without noise, else IAGAN (arXiv 1906.05284, after eq. 10)."""
-    return "iagan" if observation.is_noisy else "iagan-bp"
+    """As in the paper, IAGAN-BP without noise, else IAGAN (arXiv 1906.05284, after eq. 10).
+
+    Noise that A† does not amplify to be seen counts as none (`is_nearly_noiseless`).
+    """
+    return "iagan-bp" if is_nearly_noiseless(observation) else "iagan"
 
 
 def paper(name: str, observation: Observation, prior: Generator | None = None) -> Method:
@@ -91,7 +99,7 @@ def paper(name: str, observation: Observation, prior: Generator | None = None) -
     **Raises:** `SettingError` for a name that is not in `NAMES`.
     """
     _check_name(name)
-    operator, noisy = observation.operator, observation.is_noisy
+    operator, noisy = observation.operator, not is_nearly_noiseless(observation)
     if name == "dip":
         return _dip(operator, noisy)
     row = ROWS.get(prior.about.architecture if prior else "", ROWS["began"])
@@ -122,7 +130,7 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
     if name not in ("csgm", "csgm-bp", "iagan", "iagan-bp"):
         return paper(name, observation, prior)
     assert isinstance(papers, IAGAN) and isinstance(papers.start, CSGM)
-    noisy, operator = observation.is_noisy, observation.operator
+    noisy, operator = not is_nearly_noiseless(observation), observation.operator
     back_projection = not noisy and _is_well_conditioned(operator)
     steps = papers.steps
     if not noisy:
@@ -140,7 +148,8 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
         fidelity="back-projection" if back_projection else "least-squares",
         latent_prior_weight=0.0 if encoder else _latent_prior_weight(operator, prior),
     )
-    iagan = IAGAN(csgm, steps, latent_rate, weight_rate, csgm.fidelity, NOISE_SHARE)
+    share = NOISE_SHARE if noisy or not observation.is_noisy else 0.0
+    iagan = IAGAN(csgm, steps, latent_rate, weight_rate, csgm.fidelity, share)
     return _named(name, csgm, iagan)
 
 

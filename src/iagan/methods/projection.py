@@ -17,6 +17,9 @@ from iagan.operators import LinearOperator
 from iagan.operators.linalg import RCOND, to_double
 from iagan.types import Image
 
+INVISIBLE = 1 / 255
+"""Largest standard deviation of noise on an image in [0, 1] that nobody sees."""
+
 
 @register
 @dc.dataclass(frozen=True)
@@ -82,10 +85,11 @@ class BackProjected(Method):
         return dc.replace(before, image=back_project(before.image, task.observation))
 
     def messages(self, task: Task) -> list[str]:
-        """The noise that A† adds, if any."""
+        """Those of the inner method, and the noise that A† adds, if it can be seen."""
         observation = task.observation
-        if not observation.is_noisy:
-            return []
+        inner = self.inner.messages(task)
+        if is_nearly_noiseless(observation):
+            return inner
         sigma, gain = float(observation.sigma.max()), noise_gain(observation.operator)
         advice = f"Use {self.inner.name} instead."
         if gain is None:
@@ -93,7 +97,10 @@ class BackProjected(Method):
         else:
             alone = -20 * math.log10(max(gain * sigma, 1e-12))
             added = f"of std {gain * sigma:.3g}: alone that would be {alone:.1f} dB."
-        return [f"{self.name}: back-projection adds A†e to the image, {added} {advice}"]
+        return [
+            *inner,
+            f"{self.name}: back-projection adds A†e to the image, {added} {advice}",
+        ]
 
 
 def back_project(image: Image, observation: Observation) -> Image:
@@ -119,3 +126,14 @@ def noise_gain(operator: LinearOperator) -> float | None:
         return None
     kept = values[values > RCOND * values[0]]
     return math.sqrt(float(kept.double().pow(-2).sum()) / operator.n)
+
+
+def is_nearly_noiseless(observation: Observation) -> bool:
+    """Whether what A† makes of the noise cannot be seen: a standard deviation of 1/255 at most.
+
+    So it is for a downscaled picture that was rounded to 8 bits, not for a blurred one.
+    """
+    if not observation.is_noisy:
+        return True
+    gain = noise_gain(observation.operator)
+    return gain is not None and gain * float(observation.sigma.max()) <= INVISIBLE

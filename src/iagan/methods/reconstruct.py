@@ -15,6 +15,7 @@ from iagan.errors import Cancelled, Interrupted, SettingError, ShapeError
 from iagan.methods import presets
 from iagan.methods.base import Method
 from iagan.methods.estimate import Estimate
+from iagan.methods.plausibility import check_observation
 from iagan.methods.result import Reconstruction, residual_norms
 from iagan.methods.task import Task
 from iagan.observation import Observation
@@ -88,18 +89,21 @@ def reconstruct_all(
     ]
     execution = execution or Execution()
     seeds = _seeds(seed, len(observation))
+    notes = check_observation(observation)
     with_prior = [each.needs_prior for each in chosen]
     tasks = {
         needed: _task(observation, known, chosen, needed, seeds, execution, on_event)
         for needed in set(with_prior)
     }
-    return _run_all(chosen, [tasks[needed] for needed in with_prior])
+    return _run_all(chosen, [tasks[needed] for needed in with_prior], notes)
 
 
-def _run_all(methods: Sequence[Method], tasks: Sequence[Task]) -> Iterator[Reconstruction]:
+def _run_all(
+    methods: Sequence[Method], tasks: Sequence[Task], notes: Sequence[str]
+) -> Iterator[Reconstruction]:
     for method, task in zip(methods, tasks, strict=True):
         estimate, seconds = task.timed(method)
-        result = _result(task, method, estimate, seconds)
+        result = _result(task, method, estimate, seconds, notes)
         cause = task.cancellation.cause
         if isinstance(cause, KeyboardInterrupt):
             raise Interrupted("Interrupted; the best images so far are in `result`.", result)
@@ -170,9 +174,11 @@ def _seeds(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
     return seeds
 
 
-def _result(task: Task, method: Method, estimate: Estimate, seconds: float) -> Reconstruction:
+def _result(
+    task: Task, method: Method, estimate: Estimate, seconds: float, notes: Sequence[str]
+) -> Reconstruction:
     residual, relative = residual_norms(estimate.image, task.observation)
-    messages = (*method.messages(task), *_messages(method, estimate))
+    messages = (*notes, *method.messages(task), *_messages(method, estimate))
     for message in messages:
         logger.warning(message)
     return Reconstruction(
