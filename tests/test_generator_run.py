@@ -124,9 +124,7 @@ def test_where_torch_cannot_compile_it_is_said_in_one_line(generator, monkeypatc
 
     monkeypatch.setattr(torch, "compile", lambda function: fail)
     networks._compiled.cache_clear()
-    with pytest.raises(
-        SettingError, match="got: No working C\\+\\+ compiler found. Use"
-    ) as caught:
+    with pytest.raises(SettingError, match="got: No working C\\+\\+ compiler found. Use") as caught:
         synthesis(generator, Execution(compile=True))(torch.zeros(1, 5))
     assert "\n" not in str(caught.value)
     networks._compiled.cache_clear()

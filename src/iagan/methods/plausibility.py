@@ -22,7 +22,7 @@ DARK = 0.02
 """Largest mean of a block below which an image counts as black."""
 ADJOINT_GAP = 1e-3
 """Largest `adjoint_gap` of an operator: rounding gives 1e-7."""
-FAR, FAR_RELATIVE = 2.0, 0.1
+FAR, FAR_RELATIVE = 2.0, 0.06
 """Residuals beyond which an adapted network should not end: in noise floors, and of y without
 noise."""
 NEAR = 0.9
