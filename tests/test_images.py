@@ -9,8 +9,10 @@ import torch
 from PIL import Image as Pillow
 
 from iagan import images
+from iagan.decode import decode_rgb
 from iagan.errors import ImageFileError, OutputError, SettingError
-from iagan.images import Crop, astronaut, crop_square, load_image, load_mask, save_image
+from iagan.images import Crop, astronaut, crop_square, load_image, save_image
+from iagan.masks import load_mask
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
@@ -149,10 +151,12 @@ def test_deep_grey_is_divided_not_clipped(tmp_path):
     Pillow.fromarray(deep).save(path)
     torch.testing.assert_close(load_image(path)[0, 0].double(), torch.tensor(deep / 65535.0))
     assert load_mask(path, (1, 2)).tolist() == [[False, True]]
-    assert np.asarray(images.decode_rgb(path, "deep"))[..., 0].tolist() == [[4, 156]]
+    assert np.asarray(decode_rgb(path, "deep"))[..., 0].tolist() == [[4, 156]]
 
 
-@pytest.mark.parametrize("value", [np.float32(0.5), np.int32(10**6), np.int32(-1)])
+@pytest.mark.parametrize(
+    "value", [np.float32(1.5), np.float32(np.nan), np.int32(10**6), np.int32(-1)]
+)
 def test_numbers_without_a_white_are_refused(value, tmp_path):
     Pillow.fromarray(np.full((4, 4), value)).save(tmp_path / "p.tif")
     with pytest.raises(ImageFileError, match="16 bits"):

@@ -1,8 +1,9 @@
-"""Atomic writes of files and lines, and locks of folders."""
+"""Atomic writes of files and lines, locks of folders, and reading that waits for nothing."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -13,11 +14,12 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from iagan.errors import OutputError
+from iagan.errors import OutputError, shown
 
 LOCK = ".lock"
 PART_PREFIX, PART_SUFFIX = ".iagan-", ".part"
 """Names of files that are being written."""
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 OLD_SECONDS = 3600
 """A part that was last written to so long ago is a dead process's."""
 
@@ -51,6 +53,23 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         raise _refusal(target, error) from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A regular file, opened to be read.
+
+    **Raises:** `OSError` for a pipe, device, socket or folder, none of which is opened: reading
+    could wait for ever; and for a name that no file can have.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except ValueError as error:  # a null character in the name
+        raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe, device or the like"
+        raise OSError(errno.EINVAL, f"it is a {kind}, and a regular file was expected")
+    # Not waiting, in case that a pipe has taken its place since.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT))
 
 
 def append_line(path: Path, line: str) -> None:
@@ -89,7 +108,9 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """
     target = Path(path)
     if suffix and target.suffix.lower() != suffix:
-        raise OutputError(f"A file named {suffix} was expected; got {target}. Name it *{suffix}.")
+        raise OutputError(
+            f"A file named {suffix} was expected; got {shown(target)}. Name it *{suffix}."
+        )
     try:
         _mode_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +154,8 @@ def only_process(folder: Path) -> Iterator[None]:
     with locked(folder / LOCK) as held:
         if not held:
             raise OutputError(
-                f"Another process is at work in {folder}. Wait for it, stop it, or name another "
-                "output."
+                f"Another process is at work in {shown(folder)}. Wait for it, stop it, or name "
+                "another output."
             )
         yield
 
@@ -142,8 +163,8 @@ def only_process(folder: Path) -> Iterator[None]:
 def _refusal(target: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or str(error)
     if target.parent.is_file():
-        reason = f"{target.parent} is a file, and a folder was expected"
-    return OutputError(f"Cannot write {target}: {reason}. Name a place that can be written.")
+        reason = f"{shown(target.parent)} is a file, and a folder was expected"
+    return OutputError(f"Cannot write {shown(target)}: {reason}. Name a place that can be written.")
 
 
 def _mode_of(target: Path) -> int:

@@ -1,37 +1,32 @@
-"""Loading, cropping and saving of photographs and masks; all image formats are handled here."""
+"""Loading, cropping and saving of photographs."""
 
 from __future__ import annotations
 
 import dataclasses as dc
 import io
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from PIL import Image as Pillow
-from PIL import ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from iagan.errors import ImageFileError, OutputError, SettingError
-from iagan.files import write_atomically
+from iagan.decode import darkness, decode, deep_grey, is_deep, log_notes
+from iagan.errors import ImageFileError, OutputError, SettingError, shown
+from iagan.files import open_regular, write_atomically
+from iagan.limits import LIMITS, Limits
 from iagan.types import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
 """Suffixes of the image files searched for in a folder."""
-
-MAX_PIXELS = 100_000_000
-"""Maximum number of pixels of an image; larger ones are mostly decompression bombs."""
-
-# Pillow decodes these itself; for others, whatever the file is called, it would run a program
-# (Ghostscript for EPS).
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 
 @dc.dataclass(frozen=True)
@@ -51,17 +46,35 @@ class Crop:
     side: int
 
 
-def load_image(path: str | os.PathLike[str]) -> Image:
-    """One photograph as float32 `(1, 3, h, w)` in [0, 1].
+def load_image(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Image:
+    """One photograph as float32 `(1, 3, h, w)` in [0, 1], sRGB.
 
-    Rotated by its EXIF tag. Grey, palette, 16-bit and CMYK images become RGB; transparency is
-    composited on white; the first frame of an animation is used.
+    Turned as its EXIF tag says, and converted to sRGB by its colour profile. Grey, palette and CMYK
+    images become RGB; of an animation, the first frame is taken. 16-bit grey keeps its 16 bits,
+    floating-point grey in [0, 1] its values; 16-bit colours are cut to 8. Transparency is laid on
+    white. What is lost or assumed is logged, by the logger `iagan`.
 
-    **Raises:** `ImageFileError`: missing, not an image, truncated, above `MAX_PIXELS`, or deeper
-    than 16 bits, where the white level is undefined.
+    **Arguments:**
+    - `limits`: `pixels` bounds the image, and its file to 8 bytes a pixel. Reading takes about 15
+      bytes a pixel.
+
+    **Raises:** `ImageFileError`, one line: missing, not a regular file, not an image, truncated,
+    above the limit, or of numbers beyond 0 to white.
     """
-    source = Path(path)
-    return _to_tensor(_decode(source, "an image (PNG, JPEG, WebP, BMP or TIFF)"), str(source))
+    name = str(path)
+    picture, notes = decode(path, name, limits)
+    image = torch.empty(1, 3, picture.height, picture.width)
+    if is_deep(picture):
+        grey = deep_grey(picture, name)
+        del picture
+        notes += darkness(grey)
+        image[:] = torch.from_numpy(grey)
+    else:
+        pixels = np.asarray(picture).transpose(2, 0, 1)
+        del picture
+        np.divide(pixels, np.float32(255), out=image[0].numpy(), dtype=np.float32)
+    log_notes(name, notes)
+    return image
 
 
 def save_image(
@@ -77,14 +90,18 @@ def save_image(
     """
     target = Path(path)
     if target.suffix.lower() != ".png":
-        raise OutputError(f"Images are saved as .png; got {target}. Name it {target.stem}.png.")
+        raise OutputError(
+            f"Images are saved as .png; got {shown(target)}. Name it {shown(target.stem)}.png."
+        )
     if image.shape[0] != 1 or image.shape[1] not in (1, 3):
         raise SettingError(
             f"save_image expects one image (1, 1 or 3, h, w); got {tuple(image.shape)}. "
             "Save a batch image by image."
         )
     if bool(image.isnan().any()):
-        raise SettingError(f"The image for {target} holds NaN, which no PNG can; nothing written.")
+        raise SettingError(
+            f"The image for {shown(target)} holds NaN, which no PNG can; nothing written."
+        )
     encoded = encode_png(image, text)
     write_atomically(target, lambda stream: stream.write(encoded))
 
@@ -104,27 +121,11 @@ def encode_png(image: Image, text: Mapping[str, str] | None = None) -> bytes:
 def png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
     """A text chunk of a PNG; None if missing or unreadable."""
     try:
-        with Pillow.open(path, formats=("PNG",)) as picture:
+        with open_regular(path) as stream, Pillow.open(stream, formats=("PNG",)) as picture:
             value = picture.info.get(keyword)
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+    except Exception:  # Pillow raises nearly anything for a broken file
         return None
     return str(value) if isinstance(value, str) else None
-
-
-def load_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Bool[Tensor, "height width"]:
-    """A mask of `size` (height, width) from a .npy of booleans or 0/1, or an image (white: true).
-
-    **Raises:** `ImageFileError` when it cannot be read, has another size or other values.
-    """
-    source = Path(path)
-    is_array = source.suffix.lower() == ".npy"
-    mask = _mask_from_array(source) if is_array else _mask_from_image(source)
-    if mask.shape != size:
-        raise ImageFileError(
-            f"{source}: a mask of {size[1]}×{size[0]} pixels was expected; got "
-            f"{'×'.join(map(str, reversed(mask.shape)))}. Make it for the prior's size."
-        )
-    return torch.from_numpy(mask)
 
 
 def crop_square(
@@ -140,6 +141,7 @@ def crop_square(
     - `crop`: the square that the prior expects.
 
     Resized by an anti-aliased bicubic filter and clamped to [0, 1].
+
     **Raises:** `SettingError` for a box that is not inside the photograph.
     """
     height, width = photo.shape[-2:]
@@ -171,118 +173,56 @@ def default_square(photo: Image, crop: Crop | None) -> tuple[int, int, int]:
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The files among `paths` and the images in its folders, sorted by name.
 
-    Hidden files in folders, such as macOS's `._x.jpg`, are skipped.
+    Hidden files in folders, such as macOS's `._x.jpg`, are skipped. How many other files and
+    folders in them are passed over is logged, but for .npz files.
+
+    **Raises:** `ImageFileError` for a folder that cannot be read.
     """
     images: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            images += sorted(each for each in path.iterdir() if _is_listed(each))
-        else:
+        if not path.is_dir():
             images.append(path)
+            continue
+        inside = [each for each in _listed(path) if not each.name.startswith(".")]
+        found = [each for each in inside if is_image_name(each) and each.is_file()]
+        images += found
+        others = [each for each in inside if each not in set(found) and each.suffix != ".npz"]
+        _log_passed_over(path, others)
     return images
 
 
-def _is_listed(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def images_in(folder: Path) -> list[Path]:
+    """As `find_images`, of one folder, without a word on what is passed over."""
+    return [each for each in _listed(folder) if is_image_name(each) and each.is_file()]
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file of this name is searched for in a folder."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise ImageFileError(
+            f"{shown(folder)}: the folder cannot be read: {error.strerror}. Ask its owner, or name "
+            "another."
+        ) from error
+
+
+def _log_passed_over(folder: Path, others: list[Path]) -> None:
+    folders = sum(each.is_dir() for each in others)
+    kinds = sorted({shown(each.suffix, 12) or "no suffix" for each in others if not each.is_dir()})
+    parts = (
+        [f"{len(others) - folders} files of other kinds ({', '.join(kinds[:3])})"] if kinds else []
+    )
+    parts += [f"{folders} folders"] if folders else []
+    if parts:
+        log_notes(str(folder), [f"{' and '.join(parts)} in it are passed over."])
 
 
 def astronaut() -> Image:
     """Eileen Collins's official portrait (NASA, public domain), aligned as CelebA's photographs."""
     with resources.as_file(resources.files("iagan") / "data" / "astronaut.png") as path:
         return load_image(path)
-
-
-def decode_rgb(source: IO[bytes] | Path, name: str) -> Pillow.Image:
-    """An open file or path as an upright 8-bit RGB picture; `name` is for the error.
-
-    **Raises:** `ImageFileError`.
-    """
-    picture = _open(source, name, "an image (PNG, JPEG, WebP, BMP or TIFF)")
-    if _is_deep(picture):
-        picture = Pillow.fromarray((_deep_grey(picture, name) * 255).round().astype(np.uint8))
-    return _to_rgb(picture)
-
-
-def _decode(path: Path, expected: str) -> Pillow.Image:
-    return _open(path, str(path), expected)
-
-
-def _open(source: IO[bytes] | Path, name: str, expected: str) -> Pillow.Image:
-    """A decoded picture, or an `ImageFileError`; Pillow's own pixel limit only warns."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Pillow.open(source, formats=FORMATS) as picture:
-                if picture.size[0] * picture.size[1] > MAX_PIXELS:
-                    raise Pillow.DecompressionBombError
-                picture.load()
-                return ImageOps.exif_transpose(picture)
-    except Pillow.DecompressionBombError:
-        raise ImageFileError(
-            f"{name} has more than {MAX_PIXELS} pixels. Scale it down first."
-        ) from None
-    except FileNotFoundError:
-        raise ImageFileError(f"{name}: there is no such file. Check the path.") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageFileError(
-            f"{name} is not {expected} that can be read: {reason}. Convert or replace it."
-        ) from error
-
-
-def _to_rgb(picture: Pillow.Image) -> Pillow.Image:
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
-        white = Pillow.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Pillow.alpha_composite(white, layered).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _to_tensor(picture: Pillow.Image, name: str) -> Image:
-    if _is_deep(picture):
-        pixels = np.repeat(_deep_grey(picture, name)[..., None], 3, axis=2)
-    else:
-        pixels = np.asarray(_to_rgb(picture), dtype=np.float32) / 255
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-
-
-def _is_deep(picture: Pillow.Image) -> bool:
-    return picture.mode.startswith(("I", "F"))
-
-
-def _deep_grey(picture: Pillow.Image, name: str) -> np.ndarray:
-    """16-bit grey, possibly stored in 32 bits, over 65535; Pillow's conversion would clip it."""
-    values = np.asarray(picture)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ImageFileError(
-            f"{name} holds {values.dtype} numbers beyond 16-bit grey. "
-            "Save it as a PNG of 8 or 16 bits."
-        )
-    return values.astype(np.float32) / 65535
-
-
-def _mask_from_image(path: Path) -> np.ndarray:
-    picture = _decode(path, "a mask (an image or .npy)")
-    if _is_deep(picture):
-        return _deep_grey(picture, str(path)) > 0.5
-    return np.asarray(_to_rgb(picture).convert("L")) > 127
-
-
-def _mask_from_array(path: Path) -> np.ndarray:
-    expected = "a .npy of booleans or of 0 and 1, two-dimensional"
-    try:
-        # A memory map does not allocate what a forged header claims.
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise ImageFileError(f"{path}: there is no such file. Check the path.") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageFileError(
-            f"{path}: {expected} was expected; got {error}. Save it again."
-        ) from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "biuf":
-        raise ImageFileError(f"{path}: {expected} was expected; got something else. Save it again.")
-    if not np.isin(values, (0, 1)).all():
-        raise ImageFileError(
-            f"{path}: {expected} was expected; got other values. Threshold it first."
-        )
-    return values.astype(bool)

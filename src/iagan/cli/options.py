@@ -207,7 +207,7 @@ def pick_device(expected: str) -> str:
 def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> LinearOperator:
     """The operator that the options describe, for images of `image_shape`."""
     from iagan import operators
-    from iagan.images import load_mask
+    from iagan.masks import load_mask
 
     _, height, width = image_shape
     if args.operator == "bicubic":

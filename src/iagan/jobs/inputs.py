@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError
-from iagan.images import Crop, crop_square, find_images, load_image
+from iagan.images import Crop, crop_square, find_images, images_in, load_image
 from iagan.observation import Observation, estimate_noise_std, load_observation
 from iagan.operators import BicubicDownsample, Identity, Inpaint, LinearOperator, UniformBlur
 from iagan.priors import Generator
@@ -183,7 +183,7 @@ def _fit(
 def _truth_file(truth: Path, path: Path) -> Path:
     if not truth.is_dir():
         return truth
-    same = [each for each in find_images([truth]) if each.stem == path.stem]
+    same = [each for each in images_in(truth) if each.stem == path.stem]
     if not same:
         raise ImageFileError(f"--truth {truth} has no image named {path.stem}.*; put it there.")
     return same[0]

@@ -15,9 +15,10 @@ from jaxtyping import UInt8
 from PIL import Image as Pillow
 from torch import Tensor
 
+from iagan.decode import decode_rgb
 from iagan.engine import Event, EventCallback
 from iagan.errors import ImageFileError, SettingError, shown
-from iagan.images import SUFFIXES, Crop, crop_square, decode_rgb
+from iagan.images import SUFFIXES, Crop, crop_square
 from iagan.limits import LIMITS, Limits
 from iagan.train.members import Member, members
 from iagan.types import Image

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from PIL import Image as Pillow
 
 from iagan.archives import open_zip, read_member
+from iagan.decode import FORMATS
 from iagan.errors import ImageFileError, shown
-from iagan.images import FORMATS, SUFFIXES
+from iagan.images import SUFFIXES
 from iagan.limits import LIMITS, MIB, Limits
 
 HEADER_BYTES = MIB

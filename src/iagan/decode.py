@@ -1,0 +1,215 @@
+"""Decoding of pictures, within limits; everything that knows PNG and JPEG is here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageCms, ImageOps, UnidentifiedImageError
+
+from iagan.errors import ImageFileError, shown
+from iagan.files import open_regular
+from iagan.limits import LIMITS, Limits
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""The formats that Pillow decodes itself; for others, whatever the file is called, it would run a
+program (Ghostscript for EPS)."""
+
+BYTES_PER_PIXEL = 8
+"""Size of a file with 16-bit RGBA and no compression: no file may have more for its limit of
+pixels."""
+
+TWELVE_BITS = 4095
+WHITE = 65535
+
+logger = logging.getLogger("iagan")
+
+IMAGE = "an image (PNG, JPEG, WebP, BMP, TIFF, GIF or PPM)"
+
+
+class Decoded(NamedTuple):
+    """An upright picture.
+
+    - `picture`: 8-bit RGB, or grey of 16 bits or more (`is_deep`).
+    - `notes`: what was lost or assumed, one line each.
+    """
+
+    picture: Pillow.Image
+    notes: tuple[str, ...]
+
+
+def decode(
+    source: IO[bytes] | str | os.PathLike[str],
+    name: str,
+    limits: Limits = LIMITS,
+) -> Decoded:
+    """An open file or path as an upright picture in sRGB; transparency is laid on white.
+
+    **Arguments:**
+    - `name`: what errors call it.
+
+    **Raises:** `ImageFileError`.
+    """
+    picture, notes = read_picture(source, name, limits)
+    if is_deep(picture):
+        return Decoded(picture, tuple(notes))
+    with refusing(name, IMAGE, limits):
+        return Decoded(_to_rgb(picture, notes), tuple(notes))
+
+
+def decode_rgb(
+    source: IO[bytes] | str | os.PathLike[str], name: str, limits: Limits = LIMITS
+) -> Pillow.Image:
+    """An open file or path as an upright 8-bit RGB picture; `name` is for the error.
+
+    **Raises:** `ImageFileError`.
+    """
+    picture = decode(source, name, limits).picture
+    if not is_deep(picture):
+        return picture
+    grey = (deep_grey(picture, name) * 255).round().astype(np.uint8)
+    return Pillow.fromarray(grey).convert("RGB")
+
+
+def read_picture(
+    source: IO[bytes] | str | os.PathLike[str],
+    name: str,
+    limits: Limits = LIMITS,
+    expected: str = IMAGE,
+) -> tuple[Pillow.Image, list[str]]:
+    """A picture of any mode, turned upright, and what was lost in decoding it.
+
+    **Raises:** `ImageFileError`.
+    """
+    with refusing(name, expected, limits), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own limit of pixels warns first
+        if isinstance(source, str | os.PathLike):
+            with open_regular(source) as stream:
+                return _read(stream, limits)
+        return _read(source, limits)
+
+
+def _read(stream: IO[bytes], limits: Limits) -> tuple[Pillow.Image, list[str]]:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if size > BYTES_PER_PIXEL * limits.pixels:
+        raise Pillow.DecompressionBombError
+    with Pillow.open(stream, formats=FORMATS) as picture:
+        if picture.size[0] * picture.size[1] > limits.pixels:
+            raise Pillow.DecompressionBombError
+        stored = str([tile[-1] for tile in picture.tile])
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        cut = not is_deep(picture) and (";16" in stored or "65535" in stored)
+        return picture, ["its 16 bits a colour are cut to 8."] if cut else []
+
+
+@contextlib.contextmanager
+def refusing(name: str, expected: str, limits: Limits) -> Iterator[None]:
+    """Turn whatever a decoder raises into an `ImageFileError` of one line."""
+    name = shown(name)
+    try:
+        yield
+    except Pillow.DecompressionBombError:
+        most = min(limits.pixels, 2 * (Pillow.MAX_IMAGE_PIXELS or limits.pixels))
+        raise ImageFileError(
+            f"{name} has more than {most} pixels. Scale it down first, or raise Limits.pixels."
+        ) from None
+    except FileNotFoundError:
+        raise ImageFileError(f"{name}: there is no such file. Check the path.") from None
+    except UnidentifiedImageError:
+        raise ImageFileError(
+            f"{name} is not {expected}: cannot identify what it holds. Convert or replace it."
+        ) from None
+    except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageFileError(
+            f"{name} is not {expected} that can be read: {shown(reason)}. Convert or replace it."
+        ) from error
+
+
+def has_alpha(picture: Pillow.Image) -> bool:
+    """Whether pixels of it may be transparent."""
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+
+
+def _to_rgb(picture: Pillow.Image, notes: list[str]) -> Pillow.Image:
+    """8-bit sRGB on white, without a copy where it is that already."""
+    profile = picture.info.get("icc_profile")
+    if has_alpha(picture):
+        picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+    elif picture.mode not in ("RGB", "L", "CMYK"):
+        picture = picture.convert("RGB")
+    if isinstance(profile, bytes) and profile:
+        picture = _to_srgb(picture, profile, notes)
+    elif picture.mode == "CMYK":
+        notes.append("its inks have no colour profile; its colours are approximate.")
+    if picture.mode == "RGBA":
+        opaque = picture.getchannel("A").getextrema() == (255, 255)
+        white = Pillow.new("RGB", picture.size, (255, 255, 255))
+        white.paste(picture, mask=picture)
+        notes += [] if opaque else ["its transparent pixels are laid on white."]
+        return white
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _to_srgb(picture: Pillow.Image, profile: bytes, notes: list[str]) -> Pillow.Image:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return picture
+        target = ImageCms.createProfile("sRGB")
+        if picture.mode in ("RGB", "RGBA"):
+            ImageCms.profileToProfile(picture, source, target, inPlace=True)
+            return picture
+        converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
+        assert converted is not None  # not in place
+        return converted
+    except Exception:  # an invalid profile, or Pillow without LittleCMS
+        notes.append("its colour profile cannot be used; its colours are taken for sRGB.")
+        return picture
+
+
+def is_deep(picture: Pillow.Image) -> bool:
+    """Whether it is grey of more than 8 bits, which Pillow's own conversion would clip."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def deep_grey(picture: Pillow.Image, name: str) -> np.ndarray:
+    """16-bit grey, possibly stored in 32 bits, over 65535; floating-point grey in [0, 1] as it is.
+
+    **Raises:** `ImageFileError` for other numbers, of which none is known to be white.
+    """
+    values = np.asarray(picture)
+    white = 1 if values.dtype.kind == "f" else WHITE
+    if not (values.min() >= 0 and values.max() <= white):  # NaN is refused too
+        raise ImageFileError(
+            f"{shown(name)} holds {values.dtype} numbers beyond 0 to {white}, white. Save it as a "
+            "PNG of 8 or 16 bits."
+        )
+    grey: np.ndarray = np.divide(values, np.float32(white), dtype=np.float32)
+    return grey
+
+
+def darkness(grey: np.ndarray) -> tuple[str, ...]:
+    """A note where deep grey uses so little of its range that it seems to have fewer bits."""
+    brightest = round(float(grey.max()) * WHITE)
+    if not 0 < brightest <= TWELVE_BITS:
+        return ()
+    return (
+        f"its brightest pixel is {brightest} of {WHITE}, nearly black. If it holds 12 bits, "
+        "multiply it by 16 first.",
+    )
+
+
+def log_notes(name: str, notes: Iterable[str]) -> None:
+    """Tell what was lost or assumed in reading a file."""
+    for note in notes:
+        logger.warning("%s: %s", shown(name), note)

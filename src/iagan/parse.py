@@ -1,0 +1,104 @@
+"""JSON and .npy of strangers, parsed within limits."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from iagan.errors import shown
+from iagan.limits import LIMITS, Limits
+
+HEADER_BYTES = 4096
+"""Maximum size of the header of a .npy; that of a plain array takes 118 bytes."""
+
+
+def parse_json(text: str | bytes, limits: Limits = LIMITS) -> Any:
+    """The value of a JSON text.
+
+    A text may have `limits.text_bytes`, `limits.entries` values and `limits.nesting` levels.
+
+    **Raises:** `ValueError`, one line, for a text that exceeds a limit or is not JSON.
+    """
+    if len(text) > limits.text_bytes:
+        raise ValueError(f"{len(text)} bytes of JSON, above the limit of {limits.text_bytes}")
+    marks: tuple[Any, ...] = (b",", b"[", b"{") if isinstance(text, bytes) else (",", "[", "{")
+    if sum(map(text.count, marks)) > limits.entries:
+        raise ValueError(f"more than {limits.entries} values in JSON, the limit")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise _too_nested(limits) from None
+    except ValueError as error:
+        raise ValueError(f"not JSON ({shown(error)})") from error
+    level = [value]
+    for _ in range(limits.nesting + 1):
+        level = [part for one in level for part in _parts(one)]
+        if not level:
+            return value
+    raise _too_nested(limits)
+
+
+def _too_nested(limits: Limits) -> ValueError:
+    return ValueError(f"JSON nested more than {limits.nesting} deep, the limit")
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def read_array(
+    stream: IO[bytes], kinds: str, most: int, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """The array of a .npy, in the machine's byte order; nothing in it is run.
+
+    **Arguments:**
+    - `kinds`: the `dtype.kind`s that are accepted.
+    - `most`: bytes that it may take.
+    - `shape`: that it must have; None: any.
+
+    **Raises:** `ValueError`, one line, before any value is read where the header tells; whatever
+    `stream` raises.
+    """
+    head = io.BytesIO(stream.read(HEADER_BYTES))
+    its_shape, by_columns, dtype = _header(head)
+    size = math.prod(its_shape) * dtype.itemsize
+    if dtype.kind not in kinds or dtype.hasobject:
+        raise ValueError(f"an array of {shown(dtype, 40)}, which is not accepted")
+    if shape is not None and its_shape != shape:
+        raise ValueError(f"an array of shape {its_shape}, where {shape} was expected")
+    if size > most:
+        raise ValueError(f"an array of {size} bytes, above the limit of {most}")
+    values = np.empty(size, np.uint8)
+    data = values.data
+    filled = head.readinto(data)
+    while filled < size and (chunk := stream.read(min(size - filled, 2**20))):
+        data[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    if filled < size or head.read(1) or stream.read(1):
+        raise ValueError(
+            f"an array of {its_shape} with {'fewer' if filled < size else 'more'} data"
+        )
+    flat = values.view(dtype)
+    if not dtype.isnative:
+        flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    return flat.reshape(its_shape, order="F" if by_columns else "C")
+
+
+def _header(head: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is stored by columns, dtype."""
+    try:
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        shape, by_columns, dtype = read[npy.read_magic(head)](head, max_header_size=HEADER_BYTES)
+    except Exception as error:  # its parser of Python literals raises nearly anything
+        reason = shown(error) if isinstance(error, ValueError) else type(error).__name__
+        raise ValueError(f"not a .npy that can be read ({reason})") from error
+    if any(isinstance(side, bool) or not 0 <= side < 2**62 for side in shape):
+        raise ValueError(f"an array of impossible shape {shown(shape, 80)}")
+    return shape, by_columns, dtype
