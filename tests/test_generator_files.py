@@ -75,7 +75,7 @@ def stored_bytes(tmp_path):
         (b"\x80\x04", "truncated or broken"),
         (b"\x80\x04N.", "got a NoneType"),
         (b"\xff" * 40, "no checkpoint"),
-        (b"\xff" * 8 + b"{" * 8, "truncated or broken"),
+        (b"\xff" * 8 + b"{" * 8, "above the limit"),
     ],
 )
 def test_files_of_another_kind(content, words, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,28 @@ def open_zip(path: Path, entries: int) -> Iterator[zipfile.ZipFile]:
             if sum(info.compress_size for info in infos) > path.stat().st_size:
                 raise zipfile.BadZipFile("its entries overlap")
             yield archive
+
+
+def check_directory(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive in which another reader might find other entries than `zipfile` does.
+
+    It must end with its directory's record, without a comment, and begin with the file.
+
+    **Raises:** `zipfile.BadZipFile`.
+    """
+    file = archive.fp
+    assert file is not None  # it is open
+    length = file.seek(0, io.SEEK_END)
+    file.seek(max(length - 98, 0))
+    tail = file.read().rjust(98)
+    record, locator, end = tail[:56], tail[56:76], tail[76:]
+    whole = end.startswith(b"PK\5\6")
+    count, _, offset = struct.unpack("<HII", end[10:20])
+    if locator.startswith(b"PK\6\7"):  # of a zip64, whose numbers may be larger
+        whole = whole and struct.unpack("<Q", locator[8:16])[0] == length - 98
+        count, _, offset = struct.unpack("<QQQ", record[32:56])
+    if not whole or count != len(archive.infolist()) or offset != archive.start_dir:
+        raise zipfile.BadZipFile("its directory is not where it should be")
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

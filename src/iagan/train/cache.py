@@ -13,7 +13,7 @@ from safetensors.torch import save
 from iagan.engine import EventCallback
 from iagan.files import write_atomically, write_text
 from iagan.limits import LIMITS, MIB, Limits
-from iagan.priors.weights.header import check_header
+from iagan.priors.weights.checks import check_header
 from iagan.train.base import TrainSettings
 from iagan.train.data import TrainImages, load_images
 

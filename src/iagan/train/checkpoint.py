@@ -14,7 +14,7 @@ from torch import Tensor
 from iagan.errors import CheckpointError, SettingError, shown
 from iagan.files import write_atomically
 from iagan.limits import LIMITS, MIB, Limits
-from iagan.priors.weights.header import check_header
+from iagan.priors.weights.checks import check_header
 from iagan.train.base import TrainingRun, TrainSettings, check_tensor
 from iagan.train.recipes import new_run
 

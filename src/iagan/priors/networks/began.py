@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iagan.priors.networks.layers import enlarge_and_convolve, run_block
-from iagan.priors.networks.settings import check_choice, check_count
+from iagan.priors.networks.settings import check_choice, check_count, check_features
 from iagan.types import Image, Latent
 
 _OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -50,6 +50,7 @@ class Began(nn.Module):
         check_count("Began", "latent", latent, 65536)
         check_choice("Began", "output", output, tuple(_OUTPUTS))
         check_choice("Began", "size", size, (32, 64, 128, 256))
+        check_features("Began", channels, size)
         self.settings: dict[str, Any] = {
             "channels": channels,
             "size": size,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from iagan.errors import SettingError
 from iagan.priors.networks.layers import enlarge_and_convolve, run_block
-from iagan.priors.networks.settings import check_choice, check_count
+from iagan.priors.networks.settings import check_choice, check_count, check_features
 from iagan.types import Image, Latent
 
 CELEBA_HQ = (512,) * 8 + (256,) * 2 + (128,) * 2 + (64,) * 2 + (32,) * 2 + (16,) * 2
@@ -58,8 +58,9 @@ class Pggan(nn.Module):
                 "Pggan expects two blocks a resolution, 2 to 18 in all; got "
                 f"{len(channels)} channels."
             )
-        for count in channels:
+        for i, count in enumerate(channels):
             check_count("Pggan", "channels", count, 4096)
+            check_features("Pggan", count, 4 * 2 ** (i // 2))
         self.settings: dict[str, Any] = {
             "channels": list(channels),
             "latent": latent,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from iagan.errors import SettingError
 from iagan.priors.networks.layers import enlarge_and_convolve, run_block
-from iagan.priors.networks.settings import check_count
+from iagan.priors.networks.settings import check_count, check_features
 from iagan.types import Image, Latent
 
 SIDE = 4
@@ -51,6 +51,8 @@ class Tapered(nn.Module):
         _check_channels("Tapered", channels)
         check_count("Tapered", "latent", latent, 65536)
         check_count("Tapered", "colours", colours, 4096)
+        for i, width in enumerate((*channels[:-1], max(channels[-1], colours))):
+            check_features("Tapered", width, SIDE * 2**i)
         self.settings: dict[str, Any] = {
             "channels": list(channels),
             "latent": latent,
@@ -103,6 +105,8 @@ class TaperedEncoder(nn.Module):
         _check_channels("TaperedEncoder", channels)
         check_count("TaperedEncoder", "outputs", outputs, 2 * 65536)
         check_count("TaperedEncoder", "colours", colours, 4096)
+        for i, width in enumerate((colours, *channels)):
+            check_features("TaperedEncoder", width, SIDE * 2 ** (len(channels) - i))
         self.settings: dict[str, Any] = {
             "channels": list(channels),
             "outputs": outputs,
@@ -140,7 +144,8 @@ def side_of(channels: Sequence[int]) -> int:
 def _check_channels(who: str, channels: object) -> None:
     if not isinstance(channels, list | tuple) or not 1 <= len(channels) <= 9:
         raise SettingError(
-            f"{who} expects channels as one to nine integers, one a resolution; got {channels!r}."
+            f"{who} expects channels as one to nine integers, one a resolution; got "
+            f"{channels!r:.80}."
         )
     for width in channels:
         check_count(who, "every entry of channels", width, 4096)

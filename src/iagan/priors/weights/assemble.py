@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iagan.errors import CheckpointError, IaganError
+from iagan.errors import CheckpointError, shown
 from iagan.priors.networks.registry import Factory
-from iagan.priors.weights.readers import Tensors
+from iagan.priors.weights.checks import Tensors
 
 
 def assemble(
@@ -30,14 +30,13 @@ def assemble(
     try:
         with torch.device("meta"):
             network = factory(**settings)
-    except (IaganError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} has impossible settings: {str(error).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # settings of any type and size
+        raise CheckpointError(f"{path} has impossible settings: {shown(error)}") from error
     expected = getattr(network, "settings", {})
     if expected != settings:
         raise CheckpointError(
-            f"{path} expects all settings of {type(network).__name__}, {expected}; got {settings}. "
+            f"{path} expects all settings of {type(network).__name__}, {shown(expected)}; got "
+            f"{shown(settings)}. "
             "Write it again with iagan.save_prior."
         )
     _check(network, tensors, path, theirs or {})
@@ -64,7 +63,7 @@ def fill(
 
 def listed(keys: Collection[str]) -> str:
     """The first six keys, and how many there are."""
-    first = ", ".join(list(keys)[:6])
+    first = ", ".join(shown(key, 80) for key in list(keys)[:6])
     return (f"{first}, … ({len(keys)} keys)" if len(keys) > 6 else first) or "none"
 
 
@@ -75,11 +74,11 @@ def _check(network: nn.Module, tensors: Tensors, path: Path, theirs: Mapping[str
     if missing or surplus:
         settings = getattr(network, "settings", {})
         raise CheckpointError(
-            f"{path} does not hold the weights of {type(network).__name__} with {settings}: "
+            f"{path} does not hold the weights of {type(network).__name__} with {shown(settings)}: "
             f"missing {listed(missing)}; unexpected {listed(surplus)}. Fetch the file again."
         )
     for name, value in tensors.items():
-        _check_tensor(theirs.get(name, name), value, expected[name], path)
+        _check_tensor(shown(theirs.get(name, name), 80), value, expected[name], path)
 
 
 def _check_tensor(key: str, value: Tensor, expected: Tensor, path: Path) -> None:

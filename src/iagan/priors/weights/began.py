@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from iagan.priors.base import UniformLatent
+from iagan.priors.weights.checks import Tensors
 from iagan.priors.weights.convert import CELEBA_CROP, Layout
-from iagan.priors.weights.readers import Tensors
 
 _NO_LICENSE = "none stated by its repository"
 

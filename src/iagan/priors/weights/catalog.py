@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from iagan.engine.events import EventCallback
-from iagan.errors import FileError, OutputError, SettingError
+from iagan.errors import CheckpointError, FileError, OutputError, SettingError, shown
+from iagan.limits import LIMITS, Limits
 from iagan.priors.base import LatentSpace
 from iagan.priors.generator import Generator
 from iagan.priors.networks.registry import Factory
@@ -116,6 +117,7 @@ def load_prior(
     *,
     network: str | Factory | None = None,
     latent: LatentSpace | str | None = None,
+    limits: Limits = LIMITS,
 ) -> Generator:
     """A pretrained generator: by a name of `available_priors()`, or from a checkpoint's path.
 
@@ -132,6 +134,7 @@ def load_prior(
     - `network`: makes your own network, whose images lie in [-1, 1]: a class or function without
       arguments, or where to import it from as `"package.module:factory"`.
     - `latent`: the latents of that network; a file of `save_prior` knows them.
+    - `limits`: of these, `weight_bytes` and `tensors` bound a file, which is refused unread.
 
     **Raises:** `SettingError` for an unknown name or network; `FileError` when a known prior cannot
     be fetched, or the path does not exist; `CheckpointError` when the file is not a known
@@ -140,26 +143,36 @@ def load_prior(
     if latent is not None and network is None:
         raise SettingError("load_prior expects latent beside network alone. Leave it out.")
     if network is None and isinstance(name_or_path, str) and name_or_path in PRIORS:
-        return _load_known(PRIORS[name_or_path], on_event)
+        return _load_known(PRIORS[name_or_path], on_event, limits)
     given = os.fspath(name_or_path)
     path = Path(given).expanduser()
-    if path.exists():
-        return load_checkpoint(path) if network is None else load_own(path, network, latent)
+    if _exists(path):
+        if network is None:
+            return load_checkpoint(path, limits)
+        return load_own(path, network, latent, limits)
     if path.name == given and not path.suffix:
         close = difflib.get_close_matches(given, PRIORS, 1)
         guess = f" Did you mean {close[0]}?" if close else ""
         raise SettingError(
-            f"No prior is called {given!r}.{guess} Known are {', '.join(PRIORS)}; "
+            f"No prior is called {shown(repr(given), 80)}.{guess} Known are {', '.join(PRIORS)}; "
             "or give the path of a checkpoint."
         )
     raise FileError(
-        f"No checkpoint at {path}. Give the path of a file, or a name that 'iagan priors' lists."
+        f"No checkpoint at {shown(path, 300)}. Give the path of a file, or a name that "
+        "'iagan priors' lists."
     )
 
 
-def _load_known(prior: KnownPrior, on_event: EventCallback | None) -> Generator:
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that is closed
+        return False
+
+
+def _load_known(prior: KnownPrior, on_event: EventCallback | None, limits: Limits) -> Generator:
     with _file_of(prior, on_event) as path:
-        generator = load_checkpoint(path)
+        generator = load_checkpoint(path, limits)
     generator.about = dc.replace(generator.about, name=prior.name, license=prior.license)
     return generator
 
@@ -187,4 +200,16 @@ def _file_of(prior: KnownPrior, on_event: EventCallback | None) -> Iterator[Path
             download(prior.address, path, expected, load_checkpoint, on_event)
         except OutputError as error:
             raise OutputError(f"{error} Or set IAGAN_HOME to another folder.") from error
+    if prior.verified_by == "SHA-256":
+        _check_fetched(prior, path)
     yield path
+
+
+def _check_fetched(prior: KnownPrior, path: Path) -> None:
+    """Refuse a file that has changed since it was fetched, or was put there by hand."""
+    mismatch = ExpectedFile(prior.bytes, prior.sha256).mismatch(path)
+    if mismatch:
+        raise CheckpointError(
+            f"{path} is not the file of {prior.name!r}: {mismatch}. Delete it to fetch it again, "
+            "or give its path instead of the name."
+        )

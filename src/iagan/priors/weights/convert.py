@@ -9,20 +9,35 @@ from typing import Any
 
 from torch import Tensor
 
-from iagan.errors import CheckpointError
+from iagan.errors import CheckpointError, shown
 from iagan.images import Crop
 from iagan.priors.base import About, LatentSpace
 from iagan.priors.generator import Generator
 from iagan.priors.networks.registry import NETWORKS
 from iagan.priors.weights.assemble import assemble, listed
-from iagan.priors.weights.readers import Tensors
+from iagan.priors.weights.checks import Tensors
 
+_PREFIXES = ("_orig_mod.", "module.", "netG.", "generator.")
+_DISCRIMINATORS = ("netD.", "discriminator.")
 CELEBA_CROP = Crop(photo_size=(178, 218), center=(89, 121), side=112)
 
 
 def without_data_parallel(key: str) -> str:
     """The key without the prefix that `nn.DataParallel` puts before it."""
     return key.removeprefix("module.")
+
+
+def without_prefixes(tensors: Tensors) -> Tensors:
+    """A generator's tensors without what programs put before all of their names.
+
+    `netG.` and `generator.` may stand beside a discriminator's names, which are left out.
+    """
+    for prefix in _PREFIXES * 2:  # one may be inside another
+        ours = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        others = [key for key in tensors if not key.startswith(prefix)]
+        if ours and all(key.startswith(_DISCRIMINATORS) for key in others):
+            tensors = ours
+    return tensors
 
 
 @dc.dataclass(frozen=True)
@@ -83,8 +98,9 @@ def convert(raw: Tensors, layouts: Collection[Layout], path: Path) -> Generator:
 
     **Raises:** `CheckpointError` saying which keys or shapes the closest layout expects.
     """
+    raw = without_prefixes(raw)
     best = max((_match(layout, raw) for layout in layouts), key=lambda match: match.closeness)
-    if best.closeness == 0:
+    if best.closeness < 0.5:  # fewer names in common are a coincidence
         known = "; ".join(f"{item.name} ({next(iter(item.names([])))}, …)" for item in layouts)
         raise CheckpointError(
             f"{path} has no known layout. Known are {known}; got {listed(raw)}. "
@@ -111,10 +127,10 @@ def _build(match: _Match, path: Path) -> Generator:
             {name: layout.arrange(key, match.tensors[key]) for key, name in match.names.items()}
         )
         settings = layout.settings(ours)
-    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
+    except Exception as error:  # shapes of strangers
         raise CheckpointError(
             f"{path} has the keys of {layout.name}, but its shapes do not fit together: "
-            f"{str(error).splitlines()[0].rstrip('.')}. Check that the file is the published one."
+            f"{shown(error).rstrip('.')}. Check that the file is the published one."
         ) from error
     theirs = {name: key for key, name in match.names.items()}
     network = assemble(NETWORKS[layout.architecture], settings, ours, path, theirs)

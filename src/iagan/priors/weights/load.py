@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from iagan.limits import LIMITS, Limits
 from iagan.priors.generator import Generator
 from iagan.priors.weights.began import BEGAN_LAYOUTS
 from iagan.priors.weights.convert import convert
@@ -14,11 +15,12 @@ from iagan.priors.weights.readers import is_safetensors, read_tensors
 LAYOUTS = (*BEGAN_LAYOUTS, *PGGAN_LAYOUTS)
 
 
-def load_checkpoint(path: Path) -> Generator:
+def load_checkpoint(path: Path, limits: Limits = LIMITS) -> Generator:
     """The generator in a file, recognised by its contents; on the CPU, in float32.
 
-    **Raises:** `CheckpointError`, in one line, for a file that cannot be read or is none of ours.
+    **Raises:** `CheckpointError`, in one line, for a file that cannot be read, is none of ours,
+    or exceeds `limits`.
     """
-    if is_safetensors(path):
-        return load_stored(path)
-    return convert(read_tensors(path), LAYOUTS, path)
+    if is_safetensors(path, limits):
+        return load_stored(path, limits=limits)
+    return convert(read_tensors(path, limits), LAYOUTS, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +14,20 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from iagan.errors import CheckpointError, IaganError, SettingError
+from iagan.errors import CheckpointError, SettingError, shown
 from iagan.files import write_atomically
 from iagan.images import Crop
+from iagan.limits import LIMITS, Limits
 from iagan.priors.base import LATENTS, About, latent_from_spec
 from iagan.priors.generator import Generator
 from iagan.priors.networks.registry import NETWORKS, Factory, registered_name
 from iagan.priors.weights.assemble import assemble
-from iagan.priors.weights.readers import Tensors, is_safetensors, read_safetensors
+from iagan.priors.weights.checks import (
+    Tensors,
+    as_checkpoint_error,
+    check_tensors,
+)
+from iagan.priors.weights.readers import is_safetensors, read_metadata, read_safetensors
 
 FORMAT = "iagan-prior"
 VERSION = "1"
@@ -96,30 +103,32 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def is_stored(path: Path) -> bool:
+def is_stored(path: Path, limits: Limits = LIMITS) -> bool:
     """Whether `save_prior` wrote the file."""
-    return is_safetensors(path) and read_safetensors(path)[0].get("format") == FORMAT
+    return is_safetensors(path, limits) and read_metadata(path, limits).get("format") == FORMAT
 
 
-def load_stored(path: Path, factory: Factory | None = None) -> Generator:
+def load_stored(path: Path, factory: Factory | None = None, limits: Limits = LIMITS) -> Generator:
     """The generator that `save_prior` wrote.
 
     **Arguments:**
     - `factory`: of its network, where that is not registered.
 
     **Raises:** `CheckpointError` when the file is truncated, is another program's, or its metadata
-    and weights disagree.
+    and weights disagree; or when it exceeds `limits`.
     """
-    header, tensors = read_safetensors(path)
+    header, tensors = read_safetensors(path, limits)
+    with as_checkpoint_error(path, "safetensors file"):
+        check_tensors(tensors, limits)
     if header.get("format") != FORMAT or header.get("version") != VERSION:
+        got = " and ".join(f"{header.get(key)!r:.40}" for key in ("format", "version"))
         raise CheckpointError(
-            f"{path} expects the metadata format {FORMAT!r} and version {VERSION!r}; got "
-            f"{header.get('format')!r} and {header.get('version')!r}. Load the original checkpoint "
-            "and write it with iagan.save_prior."
+            f"{path} expects the metadata format {FORMAT!r} and version {VERSION!r}; got {got}. "
+            "Load the original checkpoint and write it with iagan.save_prior."
         )
     if "licence" in header:  # how files before 0.1.0 spelled it
         header = {"license": header["licence"], **header}
-    texts = {key: _text(header, key, path) for key in _TEXTS}
+    texts = {key: shown(_text(header, key, path), 1000) for key in _TEXTS}
     settings, latent, crop = (
         _parsed(header, key, dict, path) for key in ("settings", "latent", "crop")
     )
@@ -132,16 +141,20 @@ def load_stored(path: Path, factory: Factory | None = None) -> Generator:
     network = assemble(factory or _network(texts["architecture"], path), settings, tensors, path)
     try:
         low, high = _parsed(header, "value_range", list, path)
+        space = latent_from_spec(latent | {"shape": _positive(latent.get("shape"))})
+        size = 4 * math.prod(space.shape)
+        if size > limits.weight_bytes:
+            raise ValueError(f"latents of {size} bytes, above the limit of {limits.weight_bytes}")
         return Generator(
             network,
-            latent_from_spec(latent | {"shape": _positive(latent.get("shape"))}),
+            space,
             (float(low), float(high)),
             About(**texts, crop=crop and _crop(**crop)),
             encoder,
         )
-    except (IaganError, TypeError, ValueError) as error:
+    except Exception as error:  # of any type and size, they can make the parts raise anything
         raise CheckpointError(
-            f"{path} has metadata that do not fit its weights: {str(error).splitlines()[0]} "
+            f"{path} has metadata that do not fit its weights: {shown(error).rstrip('.')}. "
             "Write it again with iagan.save_prior."
         ) from error
 
@@ -149,8 +162,8 @@ def load_stored(path: Path, factory: Factory | None = None) -> Generator:
 def _network(name: str, path: Path) -> Factory:
     if name not in NETWORKS:
         raise CheckpointError(
-            f"{path} expects a network {name!r}; known are {', '.join(NETWORKS)}. Register it, or "
-            "name it as package.module:factory."
+            f"{path} expects a network {name!r:.80}; known are {', '.join(NETWORKS)}. Register it, "
+            "or name it as package.module:factory."
         )
     return NETWORKS[name]
 
@@ -169,7 +182,7 @@ def _crop(photo_size: Any, center: Any, side: Any) -> Crop:
 def _positive(numbers: Any) -> tuple[int, ...]:
     if isinstance(numbers, list) and all(type(n) is int and n > 0 for n in numbers):
         return tuple(numbers)
-    raise ValueError(f"Sizes and places are lists of positive integers; got {numbers!r}.")
+    raise ValueError(f"sizes and places are lists of positive integers; got {numbers!r:.80}")
 
 
 def _text(header: Mapping[str, str], key: str, path: Path) -> str:
@@ -191,5 +204,5 @@ def _parsed(header: Mapping[str, str], key: str, kind: type, path: Path) -> Any:
         return value
     raise CheckpointError(
         f"{path} expects a JSON {'object' if kind is dict else 'list'} as its metadata's {key!r}; "
-        f"got {text[:80]!r}. Write it again with iagan.save_prior."
+        f"got {text!r:.80}. Write it again with iagan.save_prior."
     )

@@ -10,11 +10,12 @@ import math
 import pickle
 import re
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from iagan.errors import CheckpointError
+from iagan.errors import CheckpointError, shown
+from iagan.priors.weights.pickles import Readable
 
 
 class Network:
@@ -30,7 +31,8 @@ class PickledDtype:
     """Stands in for `numpy.dtype`."""
 
     def __init__(self, code: object, *flags: object) -> None:
-        self.code, self.order = code, "|"
+        self.code = code
+        self.order: object = "|"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = state[1]
@@ -38,9 +40,9 @@ class PickledDtype:
     def resolve(self) -> np.dtype:
         """The dtype, of plain numbers only. Raises ValueError for any other."""
         if not (isinstance(self.code, str) and re.fullmatch("f[248]|[iu][1248]|b1", self.code)):
-            raise ValueError(f"an array of type {self.code!r}; only plain numbers are read")
+            raise ValueError("an array of another type; only plain numbers are read")
         if self.order not in ("<", ">", "|", "="):
-            raise ValueError(f"an array of byte order {self.order!r}")
+            raise ValueError("an array of another byte order")
         return np.dtype(f"{self.order}{self.code}")
 
 
@@ -55,13 +57,18 @@ class PickledArray:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, self.shape, self.dtype, self.fortran, self.data = state
 
+    @property
+    def bytes(self) -> int:
+        """Length of its data, in bytes; 0 where there are none."""
+        return len(self.data) if isinstance(self.data, (str, bytes, bytearray)) else 0
+
     def resolve(self) -> np.ndarray:
         """The array, a copy in native byte order. Raises ValueError when its parts disagree."""
         data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         if not isinstance(self.dtype, PickledDtype) or not isinstance(data, (bytes, bytearray)):
             raise ValueError("an array without plain bytes")
         if not isinstance(self.shape, tuple) or not all(isinstance(n, int) for n in self.shape):
-            raise ValueError(f"an array of shape {self.shape!r}")
+            raise ValueError("an array whose shape is no tuple of integers")
         dtype = self.dtype.resolve()
         if len(data) != math.prod(self.shape) * dtype.itemsize:
             raise ValueError(f"an array of shape {self.shape} in {len(data)} bytes")
@@ -107,13 +114,16 @@ class _Restricted(pickle.Unpickler):
         try:
             return _ADMITTED[f"{module}.{name}"]
         except KeyError:
+            named = shown(f"{module}.{name}", 80)
             raise CheckpointError(
-                f"it would run {module}.{name}, which is not needed to store weights"
+                f"it would run {named}, which is not needed to store weights"
             ) from None
 
 
-def read_pickle(stream: IO[bytes]) -> object:
+def read_pickle(stream: Readable) -> object:
     """The pickled value, made of plain containers and the stand-ins of this file.
+
+    `pickles.check_pickle` comes first: it refuses what would hang or fill the memory.
 
     **Raises:** `CheckpointError` naming the class or function that it refuses to look up; whatever
     `pickle` raises for a broken file.

@@ -6,15 +6,22 @@ import importlib
 from pathlib import Path
 
 from iagan.errors import SettingError
+from iagan.limits import LIMITS, Limits
 from iagan.priors.base import About, LatentSpace
 from iagan.priors.generator import Generator
 from iagan.priors.networks.registry import Factory
 from iagan.priors.weights.assemble import fill
+from iagan.priors.weights.convert import without_prefixes
 from iagan.priors.weights.native import is_stored, load_stored
 from iagan.priors.weights.readers import read_tensors
 
 
-def load_own(path: Path, network: str | Factory, latent: LatentSpace | str | None) -> Generator:
+def load_own(
+    path: Path,
+    network: str | Factory,
+    latent: LatentSpace | str | None,
+    limits: Limits = LIMITS,
+) -> Generator:
     """The generator whose network `network` makes and whose weights are in `path`.
 
     The network makes images in [-1, 1]. Weights are a state dict, or what `save_prior` wrote, which
@@ -24,7 +31,7 @@ def load_own(path: Path, network: str | Factory, latent: LatentSpace | str | Non
     given twice; `CheckpointError` where the weights are another network's.
     """
     factory = _imported(network) if isinstance(network, str) else network
-    stored = is_stored(path)
+    stored = is_stored(path, limits)
     if stored == (latent is not None):
         raise SettingError(
             f"load_prior knows the latents of {path} from the file; leave latent out."
@@ -32,8 +39,11 @@ def load_own(path: Path, network: str | Factory, latent: LatentSpace | str | Non
             else "load_prior expects with network also the latents, such as latent='normal:512'."
         )
     if latent is None:
-        return load_stored(path, factory)
-    return Generator(fill(factory(), read_tensors(path), path), latent, about=About(path.stem))
+        return load_stored(path, factory, limits)
+    module, tensors = factory(), read_tensors(path, limits)
+    if tensors.keys() != module.state_dict().keys():
+        tensors = without_prefixes(tensors)
+    return Generator(fill(module, tensors, path), latent, about=About(path.stem))
 
 
 def _imported(network: str) -> Factory:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from iagan.priors.base import SphericalLatent
+from iagan.priors.weights.checks import Tensors
 from iagan.priors.weights.convert import Layout
-from iagan.priors.weights.readers import Tensors
 
 _CC_BY_NC = "CC BY-NC 4.0 (the published weights)"
 _RESOLUTIONS = 9
