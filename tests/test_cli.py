@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from PIL import Image as Pillow
 
 import iagan
 from iagan import jobs
-from iagan.cli import COMMANDS, main, options
+from iagan.cli import COMMANDS, main, operators, options
 from iagan.priors import Began
 
 QUICK = ["--csgm-steps", "6", "--steps", "3"]
@@ -75,7 +76,7 @@ def _refused(capsys, argv, *words):
 
 def test_the_choices_are_the_librarys():
     assert iagan.presets.NAMES == options.METHODS
-    assert set(options.OPERATORS) <= set(iagan.operators.OPERATORS)
+    assert set(operators.OPERATORS) <= set(iagan.operators.OPERATORS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -314,6 +315,58 @@ def test_wrong_measurements_are_refused(measurement, words, photo, prior, tmp_pa
     y = tmp_path / "y.npz"
     _refused(capsys, _observe(photo, prior, y, *measurement), *words)
     assert not y.exists()
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        ("--operator", "bicubic", "--scale", "4", "--size", "5"),
+        ("--operator", "blur", "--mask", "m.png"),
+        ("--operator", "denoise", "--noise", "5", "--ratio", "0.5"),
+        ("--scale", "4"),
+    ],
+)
+def test_options_of_another_operator_are_refused(measurement, photo, prior, capsys):
+    _refused(capsys, ["reconstruct", photo, "--prior", prior, *measurement], "belongs to")
+
+
+def test_the_noise_of_a_picture_to_denoise_is_estimated(prior, tmp_path, capsys):
+    """Without, the picture would come back as it is after all the work."""
+    rng = torch.Generator().manual_seed(0)
+    iagan.save_image(0.5 + 20 / 255 * torch.randn(1, 3, 32, 32, generator=rng), tmp_path / "y.png")
+    argv = ["reconstruct", str(tmp_path / "y.png"), "--prior", prior, *QUICK, "--json"]
+    assert main([*argv, "--operator", "denoise", "-o", str(tmp_path / "x.png")]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"noise of about (19|20|21)\.\d/255", said.err)
+    assert json.loads(said.out)["method"] == "iagan"
+
+
+def test_quiet_leaves_errors_alone(observed, prior, tmp_path, capsys):
+    argv = ["reconstruct", str(observed), "--prior", prior, "--method", "naive", "--quiet"]
+    for _ in range(2):  # the second time it is skipped
+        assert main([*argv, "-o", str(tmp_path / "x.png")]) == 0
+    assert capsys.readouterr().err == ""
+    _refused(capsys, [*argv, "-o", tmp_path / "x.jpg"], ".png")
+
+
+def test_lpips_can_be_left_out_everywhere(photo, capsys):
+    assert main(["measure", str(photo), str(photo), "--json", "--lpips", "none"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["lpips"] is None
+    assert said.err == ""
+
+
+def test_a_shell_completes_a_line(tmp_path):
+    """As the shell's function asks for it: the line, the cursor, and a file for the answer."""
+    environment = os.environ | {"_ARGCOMPLETE": "1", "COMP_LINE": "iagan reconst"}
+    environment |= {"COMP_POINT": "13", "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "answer")}
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[0] = 'iagan'; import iagan.cli as c; c.main()",
+    ]
+    subprocess.run(command, env=environment, check=True)
+    assert (tmp_path / "answer").read_text().strip() == "reconstruct"
 
 
 def test_an_observation_says_itself_how_it_was_measured(observed, prior, capsys):

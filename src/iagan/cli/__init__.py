@@ -45,6 +45,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}.{_guess(message)} See '{self.prog} --help'.\n")
 
 
+class _Version(argparse.Action):
+    """Asks for the installed version when it is wanted: that takes longer than all the rest."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"iagan {version('iagan')}")
+        parser.exit()
+
+
 def _guess(message: str) -> str:
     """What was meant, where argparse lists what it would have taken."""
     listed = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
@@ -63,22 +76,26 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"iagan {_version()}")
+    parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
         command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
         _module(name).add_arguments(command)
+        command.add_argument(
+            "--quiet", action="store_true", help="no progress and no remarks: errors alone"
+        )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 some files failed, 2 bad input, 130 Ctrl-C."""
     parser = build_parser()
+    _complete(parser)
     if not (sys.argv[1:] if argv is None else argv):
         parser.print_help()
         return 0
     args = parser.parse_args(argv)
-    _log_to_stderr()
+    _log_to_stderr(args.quiet)
     retain_freed_memory()
     try:
         code = int(_module(args.command).run(args))
@@ -110,14 +127,17 @@ def _module(command: str):  # type: ignore[no-untyped-def]  # a module of this p
     return importlib.import_module(f"iagan.cli.{command}")
 
 
-def _version() -> str:
-    from importlib.metadata import version
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell that asks how a line goes on."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
 
-    return version("iagan")
+        argcomplete.autocomplete(parser)
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(quiet: bool) -> None:
     logger = logging.getLogger("iagan")
+    logger.setLevel(logging.ERROR if quiet else logging.NOTSET)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("iagan: %(message)s"))

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csgm-steps", type=int, metavar="N", help="fewer, for a quick look")
     parser.add_argument("--steps", type=int, metavar="N", help="fewer, for a quick look")
     options.add_seed(parser)
-    parser.add_argument("--lpips", choices=options.LPIPS_NETS, default="alex")
+    options.add_lpips(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     operator = BicubicDownsample(generator.image_shape, scale=SCALE)
     observation = observe(truth, operator)
     panels = [Panel(truth, "truth", ""), Panel(picture_of(observation), f"observed, ×{SCALE}", "")]
-    scorer = Scorer(args.lpips)
+    scorer = Scorer(options.lpips_net(args))
     table = [
         "| method | PSNR dB | SSIM | LPIPS | relative residual | seconds |",
         "|---|" + "---|" * 5,

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     load_image(args.truth)  # refused before all others, and once
     crop = load_prior(args.prior).about.crop if args.prior else None
-    scorer = Scorer(args.lpips)
+    scorer = Scorer(options.lpips_net(args))
     failed = 0
     for path in args.images:
         try:

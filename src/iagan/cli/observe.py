@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from iagan.cli import options
+from iagan.cli import operators, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="Y.npz", required=True)
     options.add_prior(parser)
     options.add_crop(parser)
-    options.add_operator(parser, required=True)
+    operators.add_operator(parser, required=True)
     options.add_seed(parser)
 
 
@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
     photo = load_image(args.image)
     box = args.crop or default_square(photo, generator.about.crop)
     x = crop_square(photo, box, None, generator.image_shape[1:])
-    operator = options.build_operator(args, generator.image_shape)
+    operator = operators.build_operator(args, generator.image_shape)
     rng = torch.Generator().manual_seed(args.seed)
-    observation = observe(x, operator, options.noise_std(args), rng)
+    observation = observe(x, operator, operators.noise_std(args), rng)
     save_observation(dc.replace(observation, crop=box), args.output)
     shape = "×".join(map(str, operator.measurement_shape))
     print(f"{args.output}: {args.operator}, y {shape}, m/n = {operator.m / operator.n:.3f}")

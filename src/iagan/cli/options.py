@@ -11,13 +11,9 @@ from iagan.errors import SettingError
 
 if TYPE_CHECKING:
     from iagan.engine import Execution
-    from iagan.operators import LinearOperator
     from iagan.priors import Generator
 
 METHODS = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
-AUTO = "auto"
-"""`--noise auto`: estimated from the picture."""
-OPERATORS = ("bicubic", "blur", "fourier", "gaussian", "inpaint", "denoise")
 LPIPS_NETS = ("alex", "vgg", "squeeze")
 
 
@@ -89,51 +85,6 @@ def add_crop(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
-    """`--operator` and what describes it, `--noise`."""
-    group = parser.add_argument_group("the measurement")
-    group.add_argument("--operator", choices=OPERATORS, required=required)
-    group.add_argument("--scale", type=int, metavar="S", help="bicubic: downscaling factor")
-    group.add_argument("--size", type=int, metavar="K", default=9, help="blur: K×K (default: 9)")
-    group.add_argument(
-        "--border",
-        choices=("mirror", "circular"),
-        default="mirror",
-        help="blur: beyond the border (default: mirror)",
-    )
-    group.add_argument(
-        "--ratio",
-        type=float,
-        metavar="R",
-        help="fourier, gaussian, inpaint: share measured, (0, 1]",
-    )
-    group.add_argument(
-        "--sampling",
-        choices=("compact", "scattered"),
-        default="compact",
-        help="fourier with --ratio: keep nearly all low frequencies, or leave gaps there too as "
-        "the paper's masks do, which is harder (default: compact)",
-    )
-    group.add_argument(
-        "--mask", metavar="FILE", help="fourier, inpaint: PNG or .npy, white or 1 is measured"
-    )
-    group.add_argument(
-        "--box",
-        type=_rectangle,
-        metavar="LEFT,TOP,WIDTH,HEIGHT",
-        help="inpaint: the hole, in pixels of the prior's size",
-    )
-    group.add_argument(
-        "--noise",
-        type=float if required else _noise,
-        metavar="N",
-        default=0.0,
-        help="std of the noise, /255"
-        + ("" if required else "; auto: as a blurred or noisy picture has it")
-        + " (default: 0)",
-    )
-
-
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """`--seed`."""
     parser.add_argument(
@@ -146,13 +97,23 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 def add_scores(parser: argparse.ArgumentParser) -> None:
     """`--lpips`, `--json`."""
+    add_lpips(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON record a line")
+
+
+def add_lpips(parser: argparse.ArgumentParser) -> None:
+    """`--lpips`."""
     parser.add_argument(
         "--lpips",
-        choices=LPIPS_NETS,
+        choices=(*LPIPS_NETS, "none"),
         default="alex",
-        help="backbone of LPIPS (default: alex, the paper's)",
+        help="backbone of LPIPS, or none to leave it out (default: alex, the paper's)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON record a line")
+
+
+def lpips_net(args: argparse.Namespace) -> str | None:
+    """`--lpips`; None where it is to be left out."""
+    return None if args.lpips == "none" else str(args.lpips)
 
 
 def load_generator(args: argparse.Namespace) -> Generator:
@@ -204,37 +165,6 @@ def pick_device(expected: str) -> str:
     return expected
 
 
-def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> LinearOperator:
-    """The operator that the options describe, for images of `image_shape`."""
-    from iagan import operators
-    from iagan.masks import load_mask
-
-    _, height, width = image_shape
-    if args.operator == "bicubic":
-        return operators.BicubicDownsample(image_shape, scale=_need(args, "scale"))
-    if args.operator == "blur":
-        return operators.UniformBlur(image_shape, size=args.size, border=args.border)
-    if args.operator == "gaussian":
-        return operators.Gaussian.from_ratio(image_shape, _need(args, "ratio"), args.seed)
-    if args.operator == "denoise":
-        return operators.Identity(image_shape)
-    kind = operators.SubsampledFourier if args.operator == "fourier" else operators.Inpaint
-    if args.mask is not None:
-        if args.ratio is not None:
-            raise SettingError("--mask says what is measured; leave --ratio out beside it.")
-        return kind(image_shape, load_mask(args.mask, (height, width)))
-    if args.operator == "inpaint" and args.box is not None:
-        return operators.Inpaint.box(image_shape, *args.box)
-    ratio = _need(args, "ratio")
-    if args.operator == "fourier":
-        return operators.SubsampledFourier.random(image_shape, ratio, args.seed, args.sampling)
-    return operators.Inpaint.random(image_shape, ratio, args.seed)
-
-
-def _noise(text: str) -> float | str:
-    return AUTO if text == AUTO else float(text)
-
-
 def _methods(text: str) -> list[str]:
     """Names by commas, each one known."""
     names = [name.strip() for name in text.split(",")]
@@ -243,21 +173,6 @@ def _methods(text: str) -> list[str]:
             known = ", ".join(map(repr, METHODS))
             raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from {known})")
     return names
-
-
-def noise_std(args: argparse.Namespace) -> float:
-    """`--noise`, /255 on the command line, in the [0, 1] scale of images."""
-    if not 0 <= args.noise < float("inf"):
-        raise SettingError(f"--noise expects a standard deviation of at least 0; got {args.noise}.")
-    return float(args.noise) / 255
-
-
-def _need(args: argparse.Namespace, option: str):  # type: ignore[no-untyped-def]
-    value = getattr(args, option)
-    if value is None:
-        others = " (or --mask FILE)" if args.operator in ("fourier", "inpaint") else ""
-        raise SettingError(f"--operator {args.operator} expects --{option}{others}; got none.")
-    return value
 
 
 def integers(text: str, names: str) -> tuple[int, ...]:
@@ -273,10 +188,6 @@ def integers(text: str, names: str) -> tuple[int, ...]:
 
 def _box(text: str) -> tuple[int, ...]:
     return integers(text, "LEFT,TOP,SIDE")
-
-
-def _rectangle(text: str) -> tuple[int, ...]:
-    return integers(text, "LEFT,TOP,WIDTH,HEIGHT")
 
 
 def _seed(text: str) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import sys
 from typing import TYPE_CHECKING
 
-from iagan.cli import options
+from iagan.cli import operators, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from iagan.methods import Method
     from iagan.observation import Observation
     from iagan.priors import Generator
+
+logger = logging.getLogger("iagan")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_prior(parser)
     options.add_crop(parser)
     _add_effort(parser)
-    options.add_operator(parser, required=False)
+    operators.add_operator(parser, required=False)
     options.add_seed(parser)
     options.add_scores(parser)
 
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     paths = find_inputs(args.inputs)
     if args.figure:
         check_writable(args.figure, ".png")
+    operators.check_belonging(args)
     execution = options.execution(args)
     outcomes: list[Outcome] = []
     failed: list[str] = []
@@ -86,13 +90,13 @@ def run(args: argparse.Namespace) -> int:
             paths,
             args.output,
             prior=options.own_prior(args),
-            operator=functools.partial(options.build_operator, args) if args.operator else None,
-            noise_std=args.noise if args.noise == options.AUTO else options.noise_std(args),
+            operator=functools.partial(operators.build_operator, args) if args.operator else None,
+            noise_std=args.noise if args.noise == operators.AUTO else operators.noise_std(args),
             crop=args.crop,
             methods=[_method(name, args) for name in dict.fromkeys(args.method or [None])],
             seed=args.seed,
             truth=args.truth,
-            lpips_net=args.lpips,
+            lpips_net=options.lpips_net(args),
             overwrite=args.overwrite,
             execution=execution,
             on_event=bar,
@@ -106,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
                 _print(outcome, args.json)
             if args.figure:
                 outcomes.append(outcome)
-    rows = figure_rows(outcomes, Scorer(args.lpips))
+    rows = figure_rows(outcomes, Scorer(options.lpips_net(args)))
     if rows:
         figure(rows, args.figure)
     if failed:
@@ -141,14 +145,9 @@ def _print(outcome: Outcome, as_json: bool) -> None:
     if outcome.error is not None:
         print(f"iagan reconstruct: {outcome.path}: {outcome.error}", file=sys.stderr)
     elif outcome.status == "skipped":
-        print(
-            f"iagan: {outcome.output} exists, made with these settings; skipped.", file=sys.stderr
-        )
+        logger.warning("%s exists, made with these settings; skipped.", outcome.output)
     elif outcome.status == "stopped":
-        print(
-            f"iagan reconstruct: stopped; the best so far is {outcome.output}",
-            file=sys.stderr,
-        )
+        logger.warning("stopped; the best so far is %s", outcome.output)
     else:
         print(to_json(outcome.record) if as_json else _line(outcome), flush=True)
 

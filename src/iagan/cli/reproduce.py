@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,12 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--restarts", type=int, default=1, metavar="K", help="starts of z (default: 1)"
     )
     parser.add_argument("--save-images", action="store_true", help="and draw figures of them")
-    parser.add_argument(
-        "--lpips",
-        choices=(*options.LPIPS_NETS, "none"),
-        default="alex",
-        help="its backbone (default: alex); none: leave it out",
-    )
+    options.add_lpips(parser)
     options.add_prior(parser)
     options.add_seed(parser)
 
@@ -145,7 +141,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
         steps_scale=args.steps_scale,
         restarts=args.restarts,
         seed=args.seed,
-        lpips_net=None if args.lpips == "none" else args.lpips,
+        lpips_net=options.lpips_net(args),
         save_images=args.save_images,
     )
     _check_lpips(plan)
@@ -217,7 +213,8 @@ class _Progress:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+    if logging.getLogger("iagan").isEnabledFor(logging.WARNING):
+        print(line, file=sys.stderr)
 
 
 def _estimate(

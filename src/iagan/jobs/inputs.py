@@ -14,10 +14,14 @@ from iagan.images import Crop, crop_square, find_images, images_in, load_image
 from iagan.observation import Observation, estimate_noise_std, load_observation
 from iagan.operators import BicubicDownsample, Identity, Inpaint, LinearOperator, UniformBlur
 from iagan.priors import Generator
+from iagan.rounding import rounding_std
 from iagan.types import Image
 
 Shape = tuple[int, int, int]
 Box = tuple[int, int, int]
+
+VISIBLE = 0.5 / 255
+"""Error of a file above which it is spoken of: rounding to 8 bits is less."""
 
 logger = logging.getLogger("iagan")
 
@@ -28,7 +32,9 @@ class Camera:
 
     **Arguments:**
     - `operator`: A; or a function from an image's shape to it; None: there are only observations.
-    - `noise_std`: σ for images in [0, 1]; `"auto"`: estimated from each picture.
+    - `noise_std`: σ for images in [0, 1]; `"auto"`: estimated from each picture, as it also is for
+      `Identity` where none is given. At least that of the file's rounding, or of its JPEG's
+      compression.
     - `crop`: `(left, top, side)` of each picture, in pixels; None: what the prior expects.
     """
 
@@ -141,18 +147,33 @@ def _observe_picture(
         )
     picture, messages = _fit(photo, path, camera.crop, operator, shape)
     y = operator(picture) if masked else picture
-    if camera.noise_std != "auto":
-        return Observation(y, operator, camera.noise_std), messages
+    sigma, said = _noise_std(y, path, camera, operator, shape[1] / _side(photo, camera.crop))
+    return Observation(y, operator, sigma), (*messages, *said)
+
+
+def _noise_std(
+    y: Image, path: Path, camera: Camera, operator: LinearOperator, resized: float
+) -> tuple[float, list[str]]:
+    """σ as it was said, or estimated, at least that of the file's own error; and what to say."""
+    rounding = rounding_std(path) * min(1.0, resized)
+    if camera.noise_std != "auto" and not (isinstance(operator, Identity) and not camera.noise_std):
+        if rounding <= max(camera.noise_std, VISIBLE):
+            return max(camera.noise_std, rounding), []
+        return rounding, [
+            f"a JPEG, whose compression is taken as noise of {255 * rounding:.1f}/255."
+        ]
     if not isinstance(operator, UniformBlur | Identity):
         raise SettingError(
             f"--noise auto expects pictures of --operator blur or denoise; got {operator.name}, "
             "whose detail looks like noise. Give the noise's std, /255."
         )
-    sigma = estimate_noise_std(y)
-    return Observation(y, operator, sigma), (
-        *messages,
-        f"noise of about {255 * float(sigma):.1f}/255, estimated from the picture.",
-    )
+    sigma = max(float(estimate_noise_std(y)), rounding)
+    return sigma, [f"noise of about {255 * sigma:.1f}/255, estimated from the picture."]
+
+
+def _side(photo: Image, crop: Box | None) -> int:
+    """Side of the square that is taken, in pixels."""
+    return min(photo.shape[-2:]) if crop is None else crop[2]
 
 
 def _fit(
@@ -164,7 +185,7 @@ def _fit(
     height, width = shape[1:]
     if tuple(photo.shape[-2:]) == (height, width) and crop is None:
         return photo, ()
-    side = min(photo.shape[-2:]) if crop is None else crop[2]
+    side = _side(photo, crop)
     square = crop_square(photo, crop, None, (height, width))
     if side == height:
         return square, ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -17,7 +18,8 @@ OUTER = ("files", "images")
 class ProgressBar:
     """An `on_event` that draws: a bar a phase, and one that stays for files done of all.
 
-    The objective is read from the device only when the bar is drawn.
+    The objective is read from the device only when the bar is drawn. Nothing is drawn where the
+    logger "iagan" tells no warnings.
 
     **Arguments:**
     - `label`: what is being worked on.
@@ -31,7 +33,8 @@ class ProgressBar:
         self.phase = ""
         self.inner: Any = None
         self.outer: Any = None
-        self.shown = sys.stderr.isatty() or _in_notebook()
+        told = logging.getLogger("iagan").isEnabledFor(logging.WARNING)
+        self.shown = told and (_is_terminal() or _in_notebook())
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -105,6 +108,10 @@ def _bar(event: Event, label: str, leave: bool) -> Any:
         unit_scale=in_bytes,
         unit_divisor=1024 if in_bytes else 1000,
     )
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
 def _in_notebook() -> bool:
