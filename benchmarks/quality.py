@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Run what is not done yet and print the table."""
     compared = ("prior", "restarts", "steps_scale", "lpips")
-    folder = RunFolder(Path(args.run), vars(args), compared, ("task", "image", "who"))
+    folder = RunFolder(
+        Path(args.run), vars(args), compared, dict.fromkeys(("task", "image", "who"), "text")
+    )
     generator = facts.began(args.prior)
     good, _ = readable(find_images([Path(args.images)]), args.count)
     if not good:

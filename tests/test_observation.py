@@ -162,7 +162,7 @@ class _Code:
         ({"y": np.zeros((1, *SHAPE), np.complex64)}, "complex"),
         ({"y": np.zeros((1, *SHAPE), np.int32)}, "int32"),
         ({"y": np.full((1, *SHAPE), np.nan, np.float32)}, "NaN"),
-        ({"y": np.array([_Code()], dtype=object)}, "allow_pickle"),
+        ({"y": np.array([_Code()], dtype=object)}, "array of object"),
     ],
 )
 def test_files_that_are_not_ours_are_refused(changes, words, tmp_path, monkeypatch):

@@ -26,9 +26,9 @@ from .methods import reconstruct as reconstruct
 from .methods import reconstruct_all as reconstruct_all
 from .observation import Observation as Observation
 from .observation import estimate_noise_std as estimate_noise_std
-from .observation import load_observation as load_observation
 from .observation import observe as observe
-from .observation import save_observation as save_observation
+from .observation_file import load_observation as load_observation
+from .observation_file import save_observation as save_observation
 from .priors import About as About
 from .priors import Crop as Crop
 from .priors import Generator as Generator

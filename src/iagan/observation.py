@@ -1,38 +1,22 @@
-"""Observations y = A x + e: simulating, saving and loading."""
+"""Observations y = A x + e, simulated or measured."""
 
 from __future__ import annotations
 
 import dataclasses as dc
-import io
-import json
 import math
-import os
-import zipfile
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iagan.errors import IaganError, ObservationFileError, SettingError, ShapeError
-from iagan.files import write_atomically
-from iagan.operators import LinearOperator, as_operator, from_spec
-from iagan.operators.checks import as_tensor
+from iagan.errors import SettingError, ShapeError
+from iagan.operators import LinearOperator, as_operator
+from iagan.operators.checks import LARGEST, as_tensor
 from iagan.types import Image, ImageLike, Measurement, PerImage
-
-FORMAT, VERSION = "iagan-observation", 1
-MAX_BYTES = 2**32
-"""Maximum total size of the arrays in a file, checked before reading."""
 
 RANGE_SLACK = 0.25
 """Tolerated excess of an image over [0, 1], since generators and filters overshoot slightly."""
-
-DTYPES = ("float32", "float64", "complex64", "complex128")
-"""Dtypes of y in a file."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -47,7 +31,7 @@ class Observation:
       the real and of the imaginary part. Kept as `(batch,)`, float64, on the CPU.
     - `crop`: `(left, top, side)` of the photograph that was measured, where it is known.
 
-    **Raises:** `ShapeError`; `SettingError` for NaN or Inf in y, or a negative σ.
+    **Raises:** `ShapeError`; `SettingError` for a batch of 0, NaN or Inf in y, or a negative σ.
     """
 
     y: Measurement
@@ -58,9 +42,13 @@ class Observation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "operator", as_operator(self.operator))
         object.__setattr__(self, "y", self.operator._check_measurement(self.y))
+        if not len(self.y):
+            raise SettingError("Observation expects one image or more; got a batch of 0.")
         object.__setattr__(self, "noise_std", self._noise_std_per_image())
-        wrong = int((~torch.isfinite(self.y)).sum())
-        if wrong:
+        real = torch.view_as_real(self.y) if self.y.is_complex() else self.y
+        ends = torch.stack(real.detach().aminmax())  # NaN where there is one; no copy of y
+        if not bool(torch.isfinite(ends).all()):
+            wrong = int((~torch.isfinite(self.y)).sum())
             raise SettingError(
                 f"Observation expects finite measurements; got NaN or Inf in {wrong} of "
                 f"{self.y.numel()}. Exclude those with a mask, or measure again."
@@ -75,9 +63,10 @@ class Observation:
                 f"Observation expects noise_std as one number or {len(self.y)}, one per image; got "
                 f"{self.noise_std!r:.80}."
             ) from error
-        if not bool((torch.isfinite(sigma) & (sigma >= 0)).all()):
+        if not bool(((sigma >= 0) & (sigma <= LARGEST)).all()):
             raise SettingError(
-                f"Observation expects noise_std finite and at least 0; got {self.noise_std!r:.80}."
+                f"Observation expects noise_std finite, at least 0 and at most {LARGEST:g}; got "
+                f"{self.noise_std!r:.80}."
             )
         return sigma
 
@@ -128,6 +117,8 @@ def observe(
     """
     image = as_tensor("observe", image)
     operator = as_operator(operator, tuple(image.shape[1:]))
+    if not image.numel():
+        raise SettingError(f"observe expects one image or more; got {tuple(image.shape)}.")
     low, high = float(image.min()), float(image.max())
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise SettingError(
@@ -175,109 +166,3 @@ def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:
     shape = (*like.shape, 2) if like.is_complex() else tuple(like.shape)
     noise = torch.randn(shape, generator=rng, device=rng.device)
     return (torch.view_as_complex(noise) if like.is_complex() else noise).to(like)
-
-
-def save_observation(observation: Observation, path: str | os.PathLike[str]) -> None:
-    """Write an .npz atomically: `y`, and a JSON text of the operator's spec, σ and crop.
-
-    The format, for writing it without iagan, is described in `load_observation`.
-    **Raises:** `OutputError`; `SettingError` for an operator that has no spec.
-    """
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "operator": observation.operator.spec(),
-        "noise_std": observation.sigma.tolist(),
-        "crop": observation.crop,
-    }
-    y = observation.y.detach().cpu().numpy()
-    buffer = io.BytesIO()
-    np.savez(buffer, y=y, about=np.array(json.dumps(about)))
-    write_atomically(path, lambda stream: stream.write(buffer.getvalue()))
-
-
-def load_observation(path: str | os.PathLike[str]) -> Observation:
-    """Read a file of `save_observation`, without running any code in it.
-
-    The file holds `y`, float32, float64, complex64 or complex128, `(batch, ...)`, and `about`, a
-    JSON text with `format`, `version`, `operator`, `noise_std` and `crop`.
-
-    **Raises:** `ObservationFileError`, one line, for everything else.
-    """
-    source = Path(path)
-    arrays = _read_arrays(source)
-    about = _read_about(source, arrays["about"])
-    y = arrays["y"]
-    if y.dtype.newbyteorder("=") not in DTYPES or y.ndim < 2 or not len(y):
-        raise _refusal(source, f"y is {y.dtype} {y.shape}, not float or complex (batch, …)")
-    try:
-        crop = about["crop"]
-        return Observation(
-            torch.from_numpy(np.ascontiguousarray(y.astype(y.dtype.newbyteorder("=")))),
-            from_spec(about["operator"]),
-            np.asarray(about["noise_std"], dtype=np.float64).tolist(),
-            None if crop is None else (int(crop[0]), int(crop[1]), int(crop[2])),
-        )
-    except IaganError as error:
-        raise ObservationFileError(f"{source}: {error}") from error
-    except (
-        TypeError,
-        ValueError,
-        IndexError,
-        KeyError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise _refusal(source, f"its description is malformed ({error})") from error
-
-
-def _read_arrays(source: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(source) as archive:
-            declared = sum(member.file_size for member in archive.infolist())
-        if declared > MAX_BYTES:
-            raise _refusal(source, f"its arrays take {declared} bytes, more than {MAX_BYTES}")
-        with np.load(source, allow_pickle=False) as content:
-            missing = {"y", "about"} - set(content.files)
-            if missing:
-                raise _refusal(source, f"it lacks {', '.join(sorted(missing))}")
-            arrays = {name: content[name] for name in ("y", "about")}
-    except FileNotFoundError:
-        raise ObservationFileError(f"{source}: there is no such file. Check the path.") from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        RuntimeError,  # zipfile, for an encrypted member or an unknown compression
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _refusal(source, reason) from error
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise _refusal(source, "y and about are not arrays")
-    return arrays
-
-
-def _read_about(source: Path, text: np.ndarray) -> dict[str, Any]:
-    try:
-        about = json.loads(str(text[()]))
-    except (ValueError, RecursionError) as error:
-        raise _refusal(source, "its description is not JSON") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise _refusal(source, f"its description is not of format {FORMAT}")
-    if about.get("version") != VERSION:
-        raise _refusal(source, f"it is of version {about.get('version')!r}, and {VERSION} is known")
-    missing = {"operator", "noise_std", "crop"} - set(about)
-    if missing:
-        raise _refusal(source, f"its description lacks {', '.join(sorted(missing))}")
-    if not isinstance(about["operator"], dict):
-        raise _refusal(source, "its operator is not a JSON object")
-    return about
-
-
-def _refusal(source: Path, reason: str) -> ObservationFileError:
-    return ObservationFileError(
-        f"{source} is not an iagan observation: {reason}. Make one with iagan observe."
-    )

@@ -25,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
 
     from iagan.files import check_writable
     from iagan.images import crop_square, default_square, load_image
-    from iagan.observation import observe, save_observation
+    from iagan.observation import observe
+    from iagan.observation_file import save_observation
     from iagan.priors import load_prior
 
     check_writable(args.output, ".npz")

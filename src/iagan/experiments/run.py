@@ -28,11 +28,15 @@ from iagan.types import Image
 
 IMAGES = "images"
 """The folder of a run that pictures are saved to, as SETTING/STEM_METHOD.png."""
-KEYS = (
-    *("setting", "method", "image", "image_sha256"),
-    *("mask", "mse", "psnr", "ssim", "haarpsi", "lpips", "seconds", "relative_residual"),
-)
-"""What a record has; the first three tell records apart."""
+KEYS = {
+    **dict.fromkeys(("setting", "method", "image", "image_sha256"), "text"),
+    "mask": "an integer",
+    **dict.fromkeys(("mse", "psnr", "ssim", "haarpsi"), "a number"),
+    "lpips": "a number or null",
+    "seconds": "a number",
+    "relative_residual": "a finite number",
+}
+"""What a record has, and of which kind; the first three tell records apart."""
 
 
 @dc.dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from typing import Literal
 
 from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError
 from iagan.images import Crop, crop_square, find_images, images_in, load_image
-from iagan.observation import Observation, estimate_noise_std, load_observation
+from iagan.observation import Observation, estimate_noise_std
+from iagan.observation_file import load_observation
 from iagan.operators import BicubicDownsample, Identity, Inpaint, LinearOperator, UniformBlur
 from iagan.priors import Generator
 from iagan.rounding import rounding_std

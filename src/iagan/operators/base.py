@@ -239,6 +239,11 @@ class LinearOperator(abc.ABC):
     # -- checks -------------------------------------------------------------------------------
 
     @property
+    def _derived_bytes(self) -> int:
+        """Bytes of the tensors that it will derive from its fields, beside those of its parts."""
+        return 0
+
+    @property
     def _tolerance(self) -> float:
         """Relative tolerance of the iterations in `_pinv` and `solve_gram`."""
         return 1e-12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from iagan.errors import SettingError
 from iagan.operators.base import LinearOperator
-from iagan.operators.checks import as_int, as_tensor, taps_for
+from iagan.operators.checks import LARGEST, SMALLEST, as_int, as_tensor, is_of_range, taps_for
 from iagan.operators.linalg import to_double, truncated_inverse
 from iagan.operators.separable import Separable, filter_matrix, mirrored
 from iagan.types import Image, Measurement, MeasurementLike
@@ -140,8 +141,11 @@ class FFTBlur(LinearOperator):
                 f"FFTBlur expects a kernel no larger than the image {self.image_shape[1:]}; "
                 f"got {tuple(kernel.shape)}. Crop the kernel."
             )
-        if not bool(kernel.isfinite().all()) or not bool(kernel.any()):
-            raise SettingError("FFTBlur expects a kernel of finite numbers that are not all zero.")
+        if not is_of_range(*(float(end) for end in kernel.double().aminmax())):
+            raise SettingError(
+                "FFTBlur expects a kernel of finite numbers that are not all zero, the largest "
+                f"from {SMALLEST:g} to {LARGEST:g}."
+            )
         object.__setattr__(self, "kernel", kernel.detach().cpu().double().clone())
 
     @property
@@ -173,6 +177,10 @@ class FFTBlur(LinearOperator):
         spectrum = self._cast(name, x.device, single_or_double.to_complex())
         filtered = torch.fft.fft2(x.to(single_or_double)) * spectrum
         return torch.fft.ifft2(filtered).real.to(x.dtype)
+
+    @property
+    def _derived_bytes(self) -> int:
+        return 16 * math.prod(self.image_shape[1:])
 
     @cached_property
     def _spectrum(self) -> Tensor:

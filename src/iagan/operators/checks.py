@@ -13,6 +13,15 @@ from torch import Tensor
 
 from iagan.errors import SettingError, ShapeError
 
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Range of an operator's largest number: what is beyond overflows single precision when squared."""
+
+
+def is_of_range(*values: float) -> bool:
+    """Whether all are finite and the largest is not absurdly large or small."""
+    largest = max(map(abs, values), default=0)
+    return SMALLEST <= largest <= LARGEST and all(math.isfinite(value) for value in values)
+
 
 def as_int(who: str, name: str, value: Any, low: int, high: int | None = None) -> int:
     """`value` as an integer in [low, high]; floats and booleans are rejected."""
@@ -83,14 +92,17 @@ def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
-    """A kernel of one axis as finite floats, not all zero, no longer than the image's `side`."""
+    """A kernel of one axis as finite floats `is_of_range`, no longer than the image's `side`."""
     values = taps.tolist() if hasattr(taps, "tolist") else taps
     if not isinstance(values, Iterable) or isinstance(values, str):
         raise SettingError(f"{who} expects {name} as a list of numbers; got {type(taps).__name__}.")
     listed = tuple(values)
     good = all(isinstance(t, int | float) and not isinstance(t, bool) for t in listed)
-    if not good or not all(math.isfinite(t) for t in listed) or not any(listed):
-        raise SettingError(f"{who} expects {name} as finite numbers that are not all zero.")
+    if not good or not is_of_range(*listed):
+        raise SettingError(
+            f"{who} expects {name} as finite numbers that are not all zero, the largest from "
+            f"{SMALLEST:g} to {LARGEST:g}."
+        )
     if len(listed) > side:
         raise SettingError(
             f"{who} expects {name} no longer than the image's {side} pixels; got {len(listed)}. "

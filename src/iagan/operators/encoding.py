@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from iagan.errors import SettingError
+from iagan.limits import Limits
 
 MAX_SIDE = 8192
 """Longest side of a tensor or image allowed in a spec, in pixels."""
@@ -35,19 +36,20 @@ def encode(value: Any) -> Any:
     return {"shape": list(array.shape), "bits" if bits else "float64": text}
 
 
-def decode(value: Any, operator_of: Callable[[dict[str, Any]], Any]) -> Any:
+def decode(value: Any, operator_of: Callable[[dict[str, Any]], Any], limits: Limits) -> Any:
     """The inverse of `encode`; `operator_of` converts the specs of operators.
 
-    **Raises:** `SettingError` when a tensor's shape, dtype or amount of data is wrong.
+    **Raises:** `SettingError` when a tensor's shape, dtype or amount of data is wrong, or exceeds
+    `limits`.
     """
     if isinstance(value, list):
-        return tuple(decode(item, operator_of) for item in value)
+        return tuple(decode(item, operator_of, limits) for item in value)
     if not isinstance(value, dict):
         return value
-    return operator_of(value) if "operator" in value else _tensor(value)
+    return operator_of(value) if "operator" in value else _tensor(value, limits)
 
 
-def _tensor(entry: dict[str, Any]) -> Tensor:
+def _tensor(entry: dict[str, Any], limits: Limits) -> Tensor:
     shape: Any = entry.get("shape")
     bits, floats = entry.get("bits"), entry.get("float64")
     if not _is_shape(shape) or len(entry) != 2 or not isinstance(bits or floats, str):
@@ -55,15 +57,21 @@ def _tensor(entry: dict[str, Any]) -> Tensor:
             "A tensor in an operator's spec expects two sides of at most "
             f"{MAX_SIDE} as 'shape' and base64 text as 'bits' or 'float64'."
         )
-    raw = np.frombuffer(base64.b64decode(bits or floats or "", validate=True), dtype=np.uint8)
     count = math.prod(shape)
+    size, most = (count, limits.pixels) if bits else (8 * count, limits.array_bytes)
+    if size > most:
+        raise SettingError(
+            f"A tensor of shape {tuple(shape)} in an operator's spec is above the limit of {most} "
+            f"{'pixels' if bits else 'bytes'}."
+        )
+    raw = np.frombuffer(base64.b64decode(bits or floats or "", validate=True), dtype=np.uint8)
     expected = math.ceil(count / 8) if bits else 8 * count
     if raw.size != expected:
         raise SettingError(
             f"A tensor of shape {tuple(shape)} in an operator's spec expects {expected} bytes of "
             f"data; got {raw.size}."
         )
-    array = np.unpackbits(raw, count=count).astype(bool) if bits else raw.view("<f8").astype("f8")
+    array = np.unpackbits(raw, count=count).view(bool) if bits else raw.view("<f8").astype("f8")
     return torch.from_numpy(array.reshape(shape))
 
 

@@ -126,6 +126,10 @@ class SubsampledFourier(LinearOperator):
     def _weight(self, y: Tensor) -> Tensor:
         return self._cast("_weights", y.device, y.real.dtype)
 
+    @property
+    def _derived_bytes(self) -> int:
+        return 9 * self.mask.numel()  # an index of those kept, beside the mask
+
     @cached_property
     def _index(self) -> Tensor:
         return self.mask.flatten().nonzero().squeeze(1)

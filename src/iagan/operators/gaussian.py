@@ -140,6 +140,10 @@ class Gaussian(LinearOperator):
     def measurement_shape(self) -> tuple[int, ...]:
         return (self.m,)
 
+    @property
+    def _derived_bytes(self) -> int:
+        return 4 * self.m * self.n
+
     @cached_property
     def matrix(self) -> Tensor:
         """A, `(m, n)`, float32 on the CPU; generated on first use."""

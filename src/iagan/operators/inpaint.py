@@ -86,6 +86,10 @@ class Inpaint(LinearOperator):
     def singular_values(self) -> Tensor:
         return torch.ones(self.m, dtype=torch.float64, device="cpu")
 
+    @property
+    def _derived_bytes(self) -> int:
+        return 9 * self.mask.numel()  # an index of those kept, beside the mask
+
     @cached_property
     def _index(self) -> Tensor:
         return self.mask.flatten().nonzero().squeeze(1)

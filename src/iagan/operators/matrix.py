@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iagan.errors import SettingError, ShapeError
 from iagan.operators.base import LinearOperator
-from iagan.operators.checks import as_tensor
+from iagan.operators.checks import LARGEST, SMALLEST, as_tensor, is_of_range
 from iagan.operators.encoding import MAX_SIDE
 from iagan.operators.linalg import to_double, truncated_inverse
 from iagan.types import Measurement
@@ -58,8 +58,11 @@ class Matrix(LinearOperator):
                 "parts as rows."
             )
         matrix = matrix.detach().cpu().double().clone().contiguous()
-        if not bool(matrix.isfinite().all()) or not bool(matrix.any()):
-            raise SettingError("Matrix expects finite numbers that are not all zero.")
+        if not is_of_range(*(float(end) for end in matrix.aminmax())):
+            raise SettingError(
+                "Matrix expects finite numbers that are not all zero, the largest from "
+                f"{SMALLEST:g} to {LARGEST:g}."
+            )
         object.__setattr__(self, "matrix", matrix)
 
     @property
@@ -100,6 +103,10 @@ class Matrix(LinearOperator):
                 "its own and make the operator again."
             )
         return super().spec()
+
+    @property
+    def _derived_bytes(self) -> int:
+        return 8 * self.matrix.numel()
 
     @property
     def _decomposed(self) -> bool:

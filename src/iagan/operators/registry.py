@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses as dc
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from iagan.errors import IaganError, SettingError
+from iagan.errors import SettingError, shown
+from iagan.limits import LIMITS, Limits
 from iagan.operators.base import LinearOperator
 from iagan.operators.blur import FFTBlur, SeparableBlur, UniformBlur
 from iagan.operators.composite import Compose, Stack, Sum
@@ -40,8 +42,8 @@ OPERATORS: dict[str, type[LinearOperator]] = {
 }
 """Operator classes by their name in specs; extended by `register`."""
 
-MAX_DEPTH, MAX_PARTS = 16, 256
-"""Largest nesting depth and number of operators in a spec."""
+MAX_PARTS = 256
+"""Largest number of operators in a spec."""
 
 Kind = TypeVar("Kind", bound=type[LinearOperator])
 
@@ -80,46 +82,77 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
-def from_spec(spec: Mapping[str, Any]) -> LinearOperator:
+def from_spec(spec: Mapping[str, Any], limits: Limits = LIMITS) -> LinearOperator:
     """The operator described by a `LinearOperator.spec`.
 
-    Specs are not trusted: no code in them is run, image sides are at most `MAX_SIDE`, matrices are
-    only generated on use, and operators are nested at most `MAX_DEPTH` deep and at most `MAX_PARTS`
-    in all.
+    Specs are not trusted: no code in them is run, image sides are at most `MAX_SIDE`, and operators
+    at most `MAX_PARTS` in all.
+
+    **Arguments:**
+    - `limits`: `pixels` bounds images, `array_bytes` an image in single precision and the tensors
+      that all operators derive, such as matrices, which are only made on use; `nesting` how deep
+      operators are nested.
 
     **Raises:** `SettingError`, one line, for everything that is not such a spec.
     """
-    _check_nesting(spec)
-    return _from_spec(spec)
+    _check_nesting(spec, limits)
+    return _Builder(limits).operator(spec)
 
 
-def _from_spec(spec: Mapping[str, Any]) -> LinearOperator:
-    name = spec.get("operator") if isinstance(spec, Mapping) else None
-    kind = OPERATORS.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise SettingError(
-            f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got "
-            f"{name!r:.80}."
-        )
-    expected = {field.name for field in dc.fields(kind) if field.init}
-    given = set(spec) - {"operator"}
-    if given != expected:
-        raise SettingError(
-            f"The spec of operator '{name}' expects exactly {', '.join(sorted(expected))}; "
-            f"got {', '.join(sorted(map(str, given)))[:200] or 'none'}."
-        )
-    try:
-        fields = {key: decode(spec[key], _from_spec) for key in expected}
-        _check_sides(fields.get("image_shape"))
-        return kind(**fields)
-    except (IaganError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise SettingError(f"The spec of operator '{name}' cannot be used: {reason}") from error
+class _Builder:
+    """Makes the operators of one spec, whose tensors together stay within the limit."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.left = limits.array_bytes
+
+    def operator(self, spec: Mapping[str, Any]) -> LinearOperator:
+        """An operator and, inside it, its parts."""
+        name = spec.get("operator") if isinstance(spec, Mapping) else None
+        kind = OPERATORS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            raise SettingError(
+                f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got "
+                f"{shown(repr(name), 80)}."
+            )
+        expected = {field.name for field in dc.fields(kind) if field.init}
+        given = set(spec) - {"operator"}
+        if given != expected:
+            raise SettingError(
+                f"The spec of operator '{name}' expects exactly {', '.join(sorted(expected))}; "
+                f"got {shown(', '.join(sorted(map(str, given)))) or 'none'}."
+            )
+        try:
+            fields = {key: decode(spec[key], self.operator, self.limits) for key in expected}
+            self._check_image(fields.get("image_shape"))
+            operator = kind(**fields)
+        except Exception as error:  # a class that somebody registered may raise anything
+            reason = shown(error, 300) or type(error).__name__
+            raise SettingError(f"The spec of operator '{name}' cannot be used: {reason}") from error
+        self.left -= operator._derived_bytes
+        if self.left < 0:
+            raise SettingError(
+                f"The spec of operator '{name}' asks for matrices or tables above the limit of "
+                f"{self.limits.array_bytes} bytes. Take fewer measurements or smaller images, or "
+                "raise Limits.array_bytes."
+            )
+        return operator
+
+    def _check_image(self, shape: Any) -> None:
+        sides = [side for side in shape if type(side) is int] if isinstance(shape, tuple) else []
+        if any(side > MAX_SIDE for side in sides):
+            raise SettingError(f"images in a spec may be at most {MAX_SIDE} pixels a side.")
+        limits = self.limits
+        if math.prod(sides[-2:]) > limits.pixels or 4 * math.prod(sides) > limits.array_bytes:
+            raise SettingError(
+                f"images of shape {shape} are above the limit of {limits.pixels} pixels or "
+                f"{limits.array_bytes} bytes. Raise Limits.pixels and Limits.array_bytes."
+            )
 
 
-def _check_nesting(spec: Any) -> None:
+def _check_nesting(spec: Any, limits: Limits) -> None:
     level, count = [spec], 0
-    for _ in range(MAX_DEPTH):
+    for _ in range(limits.nesting):
         level = [part for one in level for part in _parts(one)]
         count += len(level)
         if not level:
@@ -127,8 +160,8 @@ def _check_nesting(spec: Any) -> None:
         if count >= MAX_PARTS:
             break
     raise SettingError(
-        f"An operator's spec expects at most {MAX_PARTS} operators, nested at most {MAX_DEPTH} "
-        "deep; got more."
+        f"An operator's spec expects at most {MAX_PARTS} operators, nested at most "
+        f"{limits.nesting} deep; got more."
     )
 
 
@@ -141,9 +174,3 @@ def _parts(spec: Any) -> Iterator[Any]:
             pending.extend(value)
         elif isinstance(value, Mapping) and "operator" in value:
             yield value
-
-
-def _check_sides(shape: Any) -> None:
-    sides = shape if isinstance(shape, tuple) else ()
-    if any(isinstance(side, int) and side > MAX_SIDE for side in sides):
-        raise SettingError(f"Images in a spec may be at most {MAX_SIDE} pixels a side.")

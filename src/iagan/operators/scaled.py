@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import math
 import numbers
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from iagan.errors import SettingError
+from iagan.errors import SettingError, shown
 from iagan.operators.base import LinearOperator
+from iagan.operators.checks import LARGEST, SMALLEST, is_of_range
 from iagan.operators.deepinv_bridge import as_operator
 from iagan.types import Image, Measurement, MeasurementLike
 
@@ -40,8 +40,11 @@ class Scaled(LinearOperator):
         super().__post_init__()
         s = self.factor
         is_number = isinstance(s, numbers.Real) and not isinstance(s, bool)
-        if not is_number or not math.isfinite(s) or s == 0:
-            raise SettingError(f"Scaled expects factor as a finite number other than 0; got {s!r}.")
+        if not is_number or not is_of_range(s):
+            raise SettingError(
+                f"Scaled expects factor of magnitude {SMALLEST:g} to {LARGEST:g}, a finite number "
+                f"other than 0; got {shown(repr(s), 40)}."
+            )
         object.__setattr__(self, "factor", float(s))
 
     @property

@@ -40,6 +40,10 @@ class Separable(LinearOperator):
         """$R_w$, `(w', w)`, float64 on the CPU."""
 
     @property
+    def _derived_bytes(self) -> int:
+        return 8 * sum(side**2 for side in self.image_shape[1:])
+
+    @property
     def measurement_shape(self) -> tuple[int, ...]:
         return (self.image_shape[0], self.filter_h.shape[0], self.filter_w.shape[0])
 

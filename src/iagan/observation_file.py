@@ -1,0 +1,144 @@
+"""Observations in files: an .npz of y and a JSON text, written and read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from iagan.archives import open_zip
+from iagan.errors import IaganError, ObservationFileError, shown
+from iagan.files import open_regular, write_atomically
+from iagan.limits import LIMITS, Limits
+from iagan.observation import Observation
+from iagan.operators import from_spec
+from iagan.parse import HEADER_BYTES, parse_json, read_array
+
+FORMAT, VERSION = "iagan-observation", 1
+
+MOST_MEMBERS = 16
+"""Maximum number of arrays in a file, of which two are read."""
+
+UTF32 = 4
+"""Bytes of a character in a NumPy text."""
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+"""Dtypes of y in a file."""
+
+
+def save_observation(observation: Observation, path: str | os.PathLike[str]) -> None:
+    """Write an .npz atomically: `y`, and a JSON text of the operator's spec, σ and crop.
+
+    The format, for writing it without iagan, is described in `load_observation`.
+    **Raises:** `OutputError`; `SettingError` for an operator that has no spec.
+    """
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "operator": observation.operator.spec(),
+        "noise_std": observation.sigma.tolist(),
+        "crop": observation.crop,
+    }
+    y = observation.y.detach().cpu().numpy()
+    buffer = io.BytesIO()
+    np.savez(buffer, y=y, about=np.array(json.dumps(about)))
+    write_atomically(path, lambda stream: stream.write(buffer.getvalue()))
+
+
+def load_observation(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Observation:
+    """Read a file of `save_observation`, without running any code in it.
+
+    The file holds `y`, float32, float64, complex64 or complex128, `(batch, ...)`, and `about`, a
+    JSON text with `format`, `version`, `operator`, `noise_std` and `crop`.
+
+    **Arguments:**
+    - `limits`: `array_bytes` bounds y and, as `pixels`, what the operator asks for
+      (`iagan.operators.from_spec`); `text_bytes` and `nesting` bound `about`.
+
+    **Raises:** `ObservationFileError`, one line, for everything else.
+    """
+    source = Path(path)
+    y, text = _read_arrays(source, limits)
+    about = _read_about(source, text, limits)
+    del text
+    if y.dtype.name not in DTYPES or y.ndim < 2 or not len(y):
+        raise _refusal(source, f"y is {y.dtype} {y.shape}, not float or complex (batch, …)")
+    try:
+        crop = about["crop"]
+        return Observation(
+            torch.from_numpy(y),
+            from_spec(about["operator"], limits),
+            np.asarray(about["noise_std"], dtype=np.float64).tolist(),
+            None if crop is None else (int(crop[0]), int(crop[1]), int(crop[2])),
+        )
+    except IaganError as error:
+        raise ObservationFileError(f"{shown(source)}: {error}") from error
+    except (
+        TypeError,
+        ValueError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise _refusal(source, f"its description is malformed ({shown(error)})") from error
+
+
+def _read_arrays(source: Path, limits: Limits) -> tuple[np.ndarray, str]:
+    """y and the text of `about`."""
+    try:
+        open_regular(source).close()
+        with open_zip(source, MOST_MEMBERS) as archive:
+            missing = {"y.npy", "about.npy"} - set(archive.namelist())
+            if missing:
+                raise ValueError(f"it lacks {', '.join(sorted(missing)).replace('.npy', '')}")
+            y = _read_member(archive, "y.npy", "biufc", limits.array_bytes)
+            text = _read_member(archive, "about.npy", "US", UTF32 * limits.text_bytes)
+            return y, str(text[()])
+    except FileNotFoundError:
+        raise ObservationFileError(
+            f"{shown(source)}: there is no such file. Check the path."
+        ) from None
+    except Exception as error:  # zipfile and zlib raise nearly anything for a broken file
+        reason = getattr(error, "strerror", None) or shown(error) or type(error).__name__
+        raise _refusal(source, reason) from error
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, kinds: str, most: int) -> np.ndarray:
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is compressed by another method than deflate")
+    if info.file_size > most + HEADER_BYTES:
+        raise ValueError(f"{name} takes {info.file_size} bytes, above the limit of {most}")
+    with archive.open(info) as stream:
+        return read_array(stream, kinds, most)
+
+
+def _read_about(source: Path, text: str, limits: Limits) -> dict[str, Any]:
+    try:
+        about = parse_json(text, limits)
+    except ValueError as error:
+        raise _refusal(source, f"its description is {error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise _refusal(source, f"its description is not of format {FORMAT}")
+    if about.get("version") != VERSION:
+        version = shown(about.get("version"), 40)
+        raise _refusal(source, f"it is of version {version}, and {VERSION} is known")
+    missing = {"operator", "noise_std", "crop"} - set(about)
+    if missing:
+        raise _refusal(source, f"its description lacks {', '.join(sorted(missing))}")
+    if not isinstance(about["operator"], dict):
+        raise _refusal(source, "its operator is not a JSON object")
+    return about
+
+
+def _refusal(source: Path, reason: str) -> ObservationFileError:
+    return ObservationFileError(
+        f"{shown(source)} is not an iagan observation: {reason}. Make one with iagan observe."
+    )
