@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import gzip
 import io
 import json
@@ -249,6 +250,20 @@ def test_a_checkpoint_larger_than_its_run_is_refused_before_it_is_read(run):
     huge = torch.zeros(20 * MIB, dtype=torch.uint8)
     message = refuse_checkpoint(run, lambda state, tensors: tensors.update(huge=huge))
     assert "takes at most" in message
+
+
+def test_a_run_without_held_out_images_goes_on(tmp_path, run):
+    """Its validation error is none; older checkpoints call it NaN."""
+    settings = dc.replace(TINY, law="normal", autoencoder_steps=2)
+    output, images = tmp_path / "p.safetensors", run / "images"
+    train(settings, images, output)
+    path = tmp_path / "p.train" / "checkpoint.safetensors"
+    metadata, tensors = split(path)
+    state = json.loads(metadata["iagan_training"])
+    assert state["validation"] == []
+    state["validation"] = [[2, float("nan")]]
+    path.write_bytes(save(tensors, {"iagan_training": json.dumps(state)}))
+    train(settings, images, output, resume=True)
 
 
 def refuse_checkpoint(run, change):

@@ -182,14 +182,22 @@ def step_number(value: Any) -> int:
 
 def number(value: Any) -> float:
     """A finite number from JSON. Raises ValueError for anything else."""
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"a {type(value).__name__} in place of a finite number")
+    if not math.isfinite(_float(value)):
+        raise ValueError("a number that is not finite")
     return float(value)
 
 
 def points(pairs: Any) -> list[tuple[int, float]]:
-    """A curve, (step, value) by step, from JSON. Raises ValueError or TypeError for others."""
-    return [(step_number(step), number(value)) for step, value in pairs]
+    """A curve, (step, value) by step, from JSON; NaN included, which runs without held-out images
+    used to write. Raises ValueError or TypeError for others.
+    """
+    return [(step_number(step), _float(value)) for step, value in pairs]
+
+
+def _float(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError(f"a {type(value).__name__} in place of a number")
+    return float(value)
 
 
 def check_tensor(value: Tensor, shape: Sequence[int], name: str) -> None:

@@ -178,7 +178,7 @@ class _Saver:
 def validation_error(run: TrainingRun, held_out: Image) -> float | None:
     """Mean |x - G(encoder(x))| / 2 of the averaged networks, the error for images in [0, 1]."""
     errors = []
-    for x in held_out.split(64):
+    for x in held_out.split(64) if len(held_out) else ():
         estimate = run.reconstruct(x)
         if estimate is None:
             return None
