@@ -17,6 +17,7 @@ from torch import Tensor
 
 from iagan.engine.adam import Adam
 from iagan.engine.lbfgs import Lbfgs
+from iagan.errors import SettingError
 from iagan.operators.linalg import per_image
 from iagan.types import Image, PerImage
 
@@ -111,6 +112,11 @@ def minimize(
         best.record(values.detach(), leaves, images.detach())
         if (on_step is not None and on_step(step, best)) or last:
             break
+        if not values.requires_grad:
+            raise SettingError(
+                "minimize expects an objective that can be differentiated; it depends on none of "
+                f"{', '.join(leaves)}. Look for detach(), no_grad() or numpy in the network."
+            )
         values.sum().backward()
         optimizer.step(values.detach())
         check = step % CHECK_EVERY == CHECK_EVERY - 1

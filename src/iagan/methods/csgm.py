@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from iagan.engine.minimize import Leaves, MinimizeOptions, MinimizeResult
+from iagan.errors import SettingError
 from iagan.methods.base import (
     Method,
     check_choice,
@@ -134,8 +135,12 @@ class CSGM(Method):
             indices = image_of[problems].to(latents.device)
 
             def objective(leaves: Leaves, step: int, among: Tensor) -> tuple[PerImage, Image]:
-                x = generate(leaves["z"])
+                first = step == 0 and torch.is_grad_enabled()
+                z = leaves["z"].clone() if first else leaves["z"]
+                x = generate(z)
                 misfit = task.misfit(x, indices[among], self.fidelity)
+                if first:
+                    refuse_flat(z, x, misfit)
                 if self.latent_prior_weight:
                     penalty = latent.penalty(leaves["z"])
                     misfit = penalized(misfit, penalty, self.latent_prior_weight)
@@ -147,6 +152,26 @@ class CSGM(Method):
             return Batch(objective, {"z": latents[problems].clone()}, options)
 
         return task.minimize(phase, make, image_of, together=True)
+
+
+def refuse_flat(z: Latent, x: Image, misfit: PerImage) -> None:
+    """Refuse a generator through which no gradient reaches z: CSGM would end where it starts.
+
+    **Raises:** `SettingError`, at once or in the backward pass, where `x` = G(z) does not depend on
+    z, or `misfit` does not by its gradient, exactly zero for every z.
+    """
+    message = (
+        "CSGM expects a generator that can be differentiated; no gradient reaches its latents. "
+        "Look for detach(), no_grad(), round() or numpy in its forward()."
+    )
+    if not x.requires_grad:
+        raise SettingError(message)
+
+    def check(gradient: Tensor) -> None:
+        if not bool(gradient.any()) and bool((misfit.detach() > 0).any()):
+            raise SettingError(message)
+
+    z.register_hook(check)
 
 
 def penalized(misfit: PerImage, penalty: PerImage, weight: float) -> PerImage:

@@ -103,7 +103,7 @@ def _in_bfloat16(prior: Generator) -> nn.Module:
     **Raises:** `SettingError` where it needs another precision.
     """
     module = copy.deepcopy(prior.module).bfloat16()
-    weight = next(module.parameters())
+    weight = next(module.parameters(), torch.zeros((), dtype=torch.bfloat16))
     try:
         with torch.no_grad():
             module(torch.zeros(1, *prior.latent.shape).to(weight))

@@ -64,7 +64,7 @@ def preferred_batch_size(prior: Prior, restarts: int = 1) -> int:
     **Arguments:**
     - `restarts`: starts of z per image.
     """
-    device = next(iter(prior.parameters().values())).device
+    device = prior.reference.device
     _, height, width = prior.image_shape
     cpu = device.type == "cpu"
     most = MAX_PER_THREAD * torch.get_num_threads() if cpu else MAX_ON_GPU

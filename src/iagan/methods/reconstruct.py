@@ -133,10 +133,10 @@ def _task(
             return Task(dc.replace(moved, y=y), None, seeds, execution, on_event)
         name = next(method.name for method in methods if method.needs_prior)
         prior = _fitting_prior(prior, observation, name)
-        weight = next(iter(prior.parameters().values()))
+        weight = prior.reference
         if execution.device is not None and not _is_on(weight, execution.device):
             prior = prior.to(execution.device)
-            weight = next(iter(prior.parameters().values()))
+            weight = prior.reference
         dtype = weight.dtype.to_complex() if observation.y.is_complex() else weight.dtype
         moved = observation.to(weight.device)
         y = moved.y.to(dtype, copy=True)

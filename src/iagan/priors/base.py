@@ -46,6 +46,11 @@ class Prior(abc.ABC):
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights by name; their device and precision are the prior's."""
 
+    @property
+    def reference(self) -> Tensor:
+        """A tensor on the prior's device and in its precision: its first weight, if it has one."""
+        return next(iter(self.parameters().values()), torch.zeros(()))
+
     @abc.abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Prior:
         """A copy on `device` (and in `dtype`)."""

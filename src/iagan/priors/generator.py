@@ -7,8 +7,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from iagan.errors import SettingError, ShapeError
+from iagan.errors import SettingError, ShapeError, shown
 from iagan.priors.base import About, LatentSpace, Prior, parse_latent
 from iagan.types import Image, Latent
 
@@ -56,7 +57,7 @@ class Generator(Prior):
             raise SettingError(
                 f"Generator expects value_range (low, high), low < high; got {value_range}."
             )
-        self.module = _frozen(module)
+        self.module = _copied(module)
         self.encoder = None if encoder is None else _frozen(encoder)
         self.latent = latent
         self.value_range = (float(low), float(high))
@@ -99,14 +100,13 @@ class Generator(Prior):
 
     @torch.no_grad()
     def _probe(self) -> tuple[int, int, int]:
-        reference = next(self.module.parameters(), torch.zeros(()))
-        z = self.latent.sample(1, torch.Generator().manual_seed(0)).to(reference)
+        z = self.latent.sample(1, torch.Generator().manual_seed(0)).to(self.reference)
         try:
             x = self.module(z)
-        except RuntimeError as error:
+        except Exception as error:  # a user's code
             raise ShapeError(
                 f"Generator expects a module that takes latents {tuple(z.shape)}; it raised: "
-                f"{str(error).splitlines()[0]} Give the latent shape that it was trained with."
+                f"{shown(error).rstrip('.')}. Give the latent shape that it was trained with."
             ) from error
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] != 1:
             got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
@@ -118,13 +118,12 @@ class Generator(Prior):
 
     @torch.no_grad()
     def _probe_encoder(self, encoder: nn.Module) -> None:
-        reference = next(self.module.parameters(), torch.zeros(()))
         try:
-            z = encoder(torch.zeros(1, *self.image_shape).to(reference))
-        except RuntimeError as error:
+            z = encoder(torch.zeros(1, *self.image_shape).to(self.reference))
+        except Exception as error:  # as above
             raise ShapeError(
                 f"Generator expects an encoder of images {self.image_shape}; it raised: "
-                f"{str(error).splitlines()[0]} Give the encoder that was trained with the network."
+                f"{shown(error).rstrip('.')}. Give the encoder that was trained with the network."
             ) from error
         if not isinstance(z, Tensor) or z.numel() != math.prod(self.latent.shape):
             got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
@@ -132,6 +131,41 @@ class Generator(Prior):
                 f"Generator expects an encoder that gives latents (1, *{self.latent.shape}); got "
                 f"{got}. Give the encoder that was trained with the network."
             )
+
+
+def _refuse_unusable(module: nn.Module) -> None:
+    """Refuse a module that cannot be copied, differentiated or run.
+
+    **Raises:** `SettingError`.
+    """
+    values = [*module.parameters(), *module.buffers()]
+    if isinstance(module, torch.jit.ScriptModule):
+        problem, remedy = "a scripted one", "Give the module that it was scripted from"
+    elif isinstance(module, nn.DataParallel):
+        problem, remedy = "nn.DataParallel", "Give its .module"
+    elif any(is_lazy(value) for value in values):
+        problem, remedy = "one with lazy parameters", "Run it once on a latent first"
+    elif any(value.is_meta for value in values):
+        problem, remedy = "one on the meta device", "Load its weights first"
+    else:
+        return
+    raise SettingError(f"Generator expects a plain torch.nn.Module; got {problem}. {remedy}.")
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A user's module, as `_frozen` gives it.
+
+    **Raises:** `SettingError` where it cannot be copied.
+    """
+    _refuse_unusable(module)
+    try:
+        return _frozen(module)
+    except Exception as error:  # of a user's code, or torch's old weight_norm
+        raise SettingError(
+            f"Generator expects a module that can be copied; copying it raised: "
+            f"{shown(error).rstrip('.')}. Remove weight_norm and hooks first, or load its weights "
+            "into a new one."
+        ) from error
 
 
 def _frozen(module: nn.Module) -> nn.Module:
