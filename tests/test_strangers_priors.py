@@ -77,6 +77,13 @@ def declaring(archive, size):
     return archive[:place] + struct.pack("<I", size) + archive[place + 4 :]
 
 
+def claiming(shape):
+    """An array of 4 bytes that claims this shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(4)
+    return zipped([("G/x.npy", array)])
+
+
 def many_tensors(count):
     """A header of `count` empty tensors."""
     entry = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
@@ -118,6 +125,7 @@ NASTY = {
         "above the limit",
     ),
     "an array of zeros": (ZEROS, "above the limit"),
+    "an array of 8 GB, it says": (claiming((2 * 10**9,)), "declares 8000000000 bytes"),
     "many tensors": (many_tensors(200_000), "above the limit"),
     "some too many": (many_tensors(20_000), "above the limit"),
     "latents of 2 GiB": (own(latent='{"law": "normal", "shape": [600000000]}'), "above the limit"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 
@@ -121,8 +122,25 @@ def _read_npz(path: Path, limits: Limits) -> Tensors:
         infos = archive.infolist()
         check_declared(len(infos), sum(info.file_size for info in infos), limits)
         for info in infos:
-            stream = io.BytesIO(read_member(archive, info))
-            array = np.lib.format.read_array(stream, allow_pickle=False)
+            data = read_member(archive, info)
+            _check_array(data)
+            array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
             name = info.filename.removesuffix(".npy")
             tensors[name] = torch.from_numpy(np.ascontiguousarray(array))
     return tensors
+
+
+def _check_array(data: bytes) -> None:
+    """Refuse a .npy that declares another size than it has: it would be allocated first.
+
+    **Raises:** `CheckpointError`, or whatever numpy raises for a broken header.
+    """
+    stream = io.BytesIO(data)
+    first = np.lib.format.read_magic(stream) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    declared = math.prod(shape) * dtype.itemsize
+    if declared != len(data) - stream.tell():
+        raise CheckpointError(
+            f"an array declares {declared} bytes; it has {len(data) - stream.tell()}"
+        )
