@@ -219,12 +219,22 @@ def test_inputs_measured_alike_are_recovered_together(photo, prior, tmp_path, ca
         assert own["residual"] == pytest.approx(record["residual"], rel=1e-3)
 
 
-def test_two_inputs_of_one_name_are_refused(photo, prior, tmp_path, capsys):
-    """Their outputs would be one file."""
+def test_two_inputs_of_one_name_get_outputs_of_their_own(photo, prior, tmp_path):
+    """Named by the suffix too, and by the folder where that is the same."""
+    other = tmp_path / "other" / "photo.png"
+    other.parent.mkdir()
     with Pillow.open(photo) as picture:
         picture.save(tmp_path / "photo.bmp")
-    argv = ["reconstruct", photo, tmp_path / "photo.bmp", "--prior", prior]
-    _refused(capsys, [*argv, "--operator", "bicubic", "--scale", "4"], "photo.bmp", "Rename")
+        picture.save(other)
+    out = tmp_path / "out"
+    argv = ["reconstruct", photo, tmp_path / "photo.bmp", other, "--prior", prior, "-o", out]
+    argv += ["--operator", "bicubic", "--scale", "4", "--method", "naive"]
+    assert main([str(word) for word in argv]) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "other-photo.png_naive.png",
+        "photo.bmp_naive.png",
+        f"{tmp_path.name}-photo.png_naive.png",
+    }
 
 
 def test_methods_and_inputs_given_twice_are_done_once(observed, prior, tmp_path, capsys):

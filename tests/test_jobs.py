@@ -92,6 +92,14 @@ def test_an_executor_that_breaks_is_told_in_words(folder, tmp_path):
     assert "OSError: no route to host" in str(outcomes[0].error)
 
 
+def test_a_job_that_cannot_be_sent_is_told_in_words(folder, tmp_path, pool):
+    """A function without a name does not pickle."""
+    options = {"operator": lambda shape: _halved(shape, 0.5), "methods": ["naive"]}
+    save_image(images(1), tmp_path / "small" / "a.png")
+    (outcome,) = run(tmp_path / "small", tmp_path / "out", executor=pool, **options)
+    assert outcome.status == "failed" and "could not run a job" in str(outcome.error)
+
+
 def test_an_executor_is_given_a_few_jobs_at_a_time():
     """One that starts a job when its result is asked for: 40 jobs never wait there at once."""
     waiting = []
@@ -139,11 +147,11 @@ def test_what_was_made_with_the_same_settings_is_skipped(folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"seed": 1}, "seed"),
-        ({"methods": [dc.replace(QUICK, steps=3)]}, "method"),
-        ({"noise_std": 0.1}, "observation"),
-        ({"prior": nonlinear_generator(seed=1)}, "prior"),
-        ({"execution": iagan.Execution(precision="bfloat16")}, "precision"),
+        ({"seed": 1}, "another seed"),
+        ({"methods": [dc.replace(QUICK, steps=3)]}, "other settings of the method"),
+        ({"noise_std": 0.1}, "another measurement"),
+        ({"prior": nonlinear_generator(seed=1)}, "another prior"),
+        ({"execution": iagan.Execution(precision="bfloat16")}, "another precision"),
     ],
 )
 def test_what_was_made_with_other_settings_is_not_taken_for_it(change, word, folder, tmp_path):
@@ -153,7 +161,7 @@ def test_what_was_made_with_other_settings_is_not_taken_for_it(change, word, fol
     before = pixels(out)
     refused = run(folder, out, **change)
     assert [o.status for o in refused] == ["failed", "failed"]
-    assert f"made with another {word}" in str(refused[0].error)
+    assert f"made with {word}" in str(refused[0].error)
     assert all(torch.equal(before[name], image) for name, image in pixels(out).items())
     assert [o.status for o in run(folder, out, overwrite=True, **change)] == ["done", "done"]
 

@@ -292,3 +292,13 @@ def test_an_image_of_another_range_is_refused(scale):
     x = scale * torch.ones(1, 3, 8, 8)
     with pytest.raises(SettingError, match=r"image in \[0, 1\]; got values"):
         iagan.observe(x, iagan.operators.Identity((3, 8, 8)))
+
+
+def test_each_image_gets_noise_of_its_own_strength():
+    x = torch.full((2, 3, 64, 64), 0.5)
+    rng = torch.Generator().manual_seed(0)
+    y = iagan.observe(x, iagan.operators.Identity((3, 64, 64)), [0.1, 0.2], rng)
+    assert (y.y - x).flatten(1).std(1).tolist() == pytest.approx([0.1, 0.2], rel=0.02)
+    assert y.sigma.tolist() == [0.1, 0.2]
+    with as_users_run_it(), pytest.raises(SettingError, match="got int"):
+        iagan.observe(x, iagan.operators.Identity((3, 64, 64)), 0.1, 0)

@@ -3,10 +3,12 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import iagan
+from helpers import as_users_run_it
 from iagan.errors import SettingError, ShapeError
 from iagan.methods import dip
 from iagan.methods.networks import AdaptedNetworks
@@ -346,3 +348,54 @@ def test_iagan_is_bit_for_bit_a_plain_loop_of_torchs_adam(network):
         adam.step()
     assert result.trace[0, 1:].tolist() == trace
     assert torch.equal(result.image, images[min(range(21), key=trace.__getitem__)])
+
+
+def test_nothing_that_a_caller_can_write_to_is_shared():
+    """y with its result and with the image it was made of; methods with one another; weights."""
+    prior = nonlinear_generator()
+    x = images(1)
+    y = iagan.observe(x, iagan.operators.Identity(SHAPE))
+    before = y.y.clone()
+    x.zero_()
+    assert torch.equal(y.y, before)
+    iagan.reconstruct(y, None, "naive").image.zero_()
+    assert torch.equal(y.y, before)
+    methods = [iagan.CSGM(steps=3), iagan.IAGAN(iagan.CSGM(steps=3), steps=2)]
+    expected = [result.image for result in iagan.reconstruct_all(y, prior, methods)]
+    for result, image in zip(iagan.reconstruct_all(y, prior, methods), expected, strict=True):
+        assert torch.equal(result.image, image)
+        result.image.zero_()
+        result.latent.zero_()
+    weights = prior.parameters()
+    z = prior.latent.sample(1, torch.Generator().manual_seed(0)).double()
+    image = prior(z)
+    for weight in weights.values():
+        weight.zero_()
+    assert torch.equal(prior(z), image)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"seed": "12"}, "seed as an integer"),
+        ({"seed": None}, "seed as an integer"),
+        ({"seed": [1.7]}, "seed as an integer"),
+        ({"seed": 2**64}, "2\\^63"),
+        ({"execution": {"threads": 2}}, "an iagan.Execution; got dict"),
+        ({"on_event": 3}, "a function of an Event; got int"),
+        ({"prior": torch.nn.Linear(2, 2)}, "a name or a path; got Linear"),
+        ({"observation": torch.zeros(1)}, "an iagan.Observation; got Tensor"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(wrong, word):
+    given = {"observation": observe(), "prior": nonlinear_generator(), "method": "naive"} | wrong
+    with as_users_run_it(), pytest.raises(SettingError, match=word):
+        iagan.reconstruct(**given)
+
+
+def test_seeds_of_numpy_are_integers_too():
+    given = (observe(2), nonlinear_generator(), iagan.CSGM(steps=2))
+    plain = iagan.reconstruct(*given, seed=[3, 4])
+    with as_users_run_it():
+        assert torch.equal(iagan.reconstruct(*given, seed=np.array([3, 4])).image, plain.image)
+        assert iagan.reconstruct(*given, seed=np.int64(3)).seeds == (3, 3)

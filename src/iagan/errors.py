@@ -64,7 +64,7 @@ class Cancelled(IaganError):
     - `result`: the partial result, of the function's return type.
     """
 
-    def __init__(self, message: str, result: Any) -> None:
+    def __init__(self, message: str = "Cancelled.", result: Any = None) -> None:
         super().__init__(message)
         self.result = result
 

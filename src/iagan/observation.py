@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from iagan.errors import SettingError, ShapeError
 from iagan.operators import LinearOperator, as_operator
 from iagan.operators.checks import LARGEST, as_tensor
+from iagan.operators.linalg import per_image
 from iagan.types import Image, ImageLike, Measurement, PerImage
 
 RANGE_SLACK = 0.25
@@ -41,9 +42,10 @@ class Observation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operator", as_operator(self.operator))
-        object.__setattr__(self, "y", self.operator._check_measurement(self.y))
-        if not len(self.y):
+        y = self.operator._check_measurement(self.y)
+        if not len(y):
             raise SettingError("Observation expects one image or more; got a batch of 0.")
+        object.__setattr__(self, "y", y.detach().clone())
         object.__setattr__(self, "noise_std", self._noise_std_per_image())
         real = torch.view_as_real(self.y) if self.y.is_complex() else self.y
         ends = torch.stack(real.detach().aminmax())  # NaN where there is one; no copy of y
@@ -100,7 +102,7 @@ class Observation:
 def observe(
     image: ImageLike,
     operator: LinearOperator | nn.Module,
-    noise_std: float = 0.0,
+    noise_std: Tensor | Sequence[float] | float = 0.0,
     rng: torch.Generator | None = None,
 ) -> Observation:
     r"""Simulate $y = A x + e$, $e \sim N(0, \sigma^2)$ on every real number of y.
@@ -110,7 +112,7 @@ def observe(
     **Arguments:**
     - `image`: x, `(batch, channels, h, w)` in [0, 1]; a tensor or a NumPy array.
     - `operator`: A, or a deepinv `LinearPhysics`.
-    - `noise_std`: σ in that scale; the paper's 10/255 is `10 / 255`.
+    - `noise_std`: σ in that scale, one number or one per image; the paper's 10/255 is `10 / 255`.
     - `rng`: generator of the noise, required for σ > 0.
 
     **Raises:** `ShapeError`; `SettingError` for an image outside [0, 1], or noise without `rng`.
@@ -125,15 +127,17 @@ def observe(
             f"observe expects an image in [0, 1]; got values from {low:.3g} to {high:.3g}. Rescale "
             "it: the noise's σ and all scores are in that scale."
         )
-    y = operator(image)
-    if noise_std > 0:
-        if rng is None:
-            raise SettingError(
-                "observe expects rng, a torch.Generator, for the noise; got none. "
-                "Pass torch.Generator().manual_seed(0)."
-            )
-        y = y + noise_std * torch.stack([_unit_noise(one, rng) for one in y])
-    return Observation(y, operator, float(noise_std))
+    clean = Observation(operator(image), operator, noise_std)
+    if not clean.is_noisy:
+        return clean
+    if not isinstance(rng, torch.Generator):
+        raise SettingError(
+            "observe expects rng, a torch.Generator, for the noise; got "
+            f"{'none' if rng is None else type(rng).__name__}. "
+            "Pass torch.Generator().manual_seed(0)."
+        )
+    noise = torch.stack([_unit_noise(one, rng) for one in clean.y])
+    return dc.replace(clean, y=clean.y + per_image(clean.sigma.to(noise.real), noise) * noise)
 
 
 _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))

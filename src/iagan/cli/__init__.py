@@ -140,6 +140,6 @@ def _log_to_stderr(quiet: bool) -> None:
     logger.setLevel(logging.ERROR if quiet else logging.NOTSET)
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("iagan: %(message)s"))
+        handler.setFormatter(logging.Formatter("warning: %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False

@@ -65,9 +65,11 @@ def run(args: argparse.Namespace) -> int:
             method = "bicubic upsampling" if name == "naive" else name
             panels.append(Panel(result.image.cpu(), method, format_scores(values, "\n")))
             save_image(result.image, folder / f"astronaut_{name}.png")
-            lpips = "–" if values["lpips"] is None else f"{values['lpips']:.3f}"
+            ssim, lpips = (
+                "–" if values[each] is None else f"{values[each]:.3f}" for each in ("ssim", "lpips")
+            )
             table.append(
-                f"| {method} | {values['psnr']:.2f} | {values['ssim']:.3f} | {lpips} "
+                f"| {method} | {values['psnr']:.2f} | {ssim} | {lpips} "
                 f"| {float(result.relative_residual[0]):.1e} | {result.seconds:.1f} |"
             )
             print(table[-1] if len(table) > 3 else "\n".join(table), flush=True)

@@ -29,8 +29,8 @@ class Event:
     step: int
     total: int
     objective: PerImage | None = None
-    residual: Callable[[], PerImage] | None = None
-    image: Callable[[], Image] | None = None
+    residual: Callable[[], PerImage] | None = dc.field(default=None, repr=False)
+    image: Callable[[], Image] | None = dc.field(default=None, repr=False)
     indices: tuple[int, ...] = ()
     values: Mapping[str, float] = dc.field(default_factory=dict)
     message: str = ""

@@ -66,8 +66,7 @@ class Input:
 def find_inputs(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The .npz files and images among files and folders, in order, each once.
 
-    **Raises:** `ImageFileError` when there is none; `SettingError` for two of one stem, whose
-    outputs would be one file.
+    **Raises:** `ImageFileError` when there is none.
     """
     given = [Path(name) for name in names]
     paths: list[Path] = []
@@ -76,16 +75,7 @@ def find_inputs(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     if not paths:
         named = ", ".join(map(str, given))
         raise ImageFileError(f"No image and no .npz in {named}. Name files or folders.")
-    paths = list(dict.fromkeys(paths))
-    first: dict[str, Path] = {}
-    for path in paths:
-        other = first.setdefault(path.stem, path)
-        if other is not path:
-            raise SettingError(
-                f"{other} and {path} would both be written to {path.stem}_METHOD.png. "
-                "Rename one, or recover them in two calls."
-            )
-    return paths
+    return list(dict.fromkeys(paths))
 
 
 def load_input(

@@ -7,6 +7,7 @@ import dataclasses as dc
 import os
 import pickle
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, Protocol, TypeAlias
 
 from iagan.engine import Event, EventCallback, Execution
@@ -101,7 +102,7 @@ def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
     waiting: collections.deque[tuple[Job, Any]] = collections.deque()
     try:
         for job in jobs:
-            waiting.append((job, executor.submit(run_job, pickle.dumps(job))))
+            waiting.append((job, _submitted(job, executor)))
             if len(waiting) >= IN_FLIGHT:
                 yield from _answers(*waiting.popleft())
         while waiting:
@@ -109,6 +110,16 @@ def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+def _submitted(job: Job, executor: Executor) -> Any:
+    """A future, also of what could not even be sent there."""
+    try:
+        return executor.submit(run_job, pickle.dumps(job))
+    except Exception as error:
+        future: Future[bytes] = Future()
+        future.set_exception(error)
+        return future
 
 
 def _answers(job: Job, future: Any) -> Iterator[Answer]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,14 @@ from iagan.types import Image
 KEYWORD = "iagan"
 """The text chunk of a PNG that holds the settings it was made with."""
 
-logger = logging.getLogger("iagan")
+OTHER = {
+    "observation": "another measurement",
+    "method": "other settings of the method",
+    "prior": "another prior",
+    "seed": "another seed",
+    "precision": "another precision",
+}
+"""How a message names each of the settings that differ."""
 
 
 class Outputs:
@@ -29,7 +36,9 @@ class Outputs:
 
     **Arguments:**
     - `output`: a name that ends in .png, or a folder; missing folders are made.
-    - `inputs`, `methods`: how many there will be.
+    - `inputs`: all of them. Where two have one stem, their outputs begin with the whole name, or
+      that of the folder before it.
+    - `methods`: how many there will be.
     - `overwrite`: replace images that are there, instead of keeping those that were made with the
       same settings and refusing to replace others.
 
@@ -38,14 +47,19 @@ class Outputs:
     """
 
     def __init__(
-        self, output: str | os.PathLike[str], inputs: int, methods: int, overwrite: bool = False
+        self,
+        output: str | os.PathLike[str],
+        inputs: Sequence[Path],
+        methods: int,
+        overwrite: bool = False,
     ) -> None:
         self.path, self.overwrite = Path(output), overwrite
+        self.labels = _labels(inputs)
         self.is_file = self.path.suffix.lower() == ".png" and not self.path.is_dir()
-        if self.is_file and (inputs > 1 or methods > 1):
+        if self.is_file and (len(inputs) > 1 or methods > 1):
             raise SettingError(
-                f"-o {output} names one file, and there are {inputs} inputs and {methods} methods. "
-                "Name a folder instead."
+                f"-o {output} names one file, and there are {len(inputs)} inputs and {methods} "
+                "methods. Name a folder instead."
             )
         if self.path.suffix and not self.is_file and not self.path.is_dir():
             raise SettingError(f"-o expects a .png file or a folder; got {output}.")
@@ -62,7 +76,13 @@ class Outputs:
             )
         if self.is_file:
             return [self.path]
-        stems = [path.stem] if count == 1 else [f"{path.stem}-{i}" for i in range(count)]
+        label = self.labels[path]
+        if list(self.labels.values()).count(label) > 1:
+            raise SettingError(
+                f"{path} and another input would both be written to {label}_{method}.png. Rename "
+                "one, or recover them in two calls."
+            )
+        stems = [label] if count == 1 else [f"{label}-{i}" for i in range(count)]
         return [self.path / f"{stem}_{method}.png" for stem in stems]
 
     def are_made(self, targets: Sequence[Path], settings: dict[str, Any]) -> bool:
@@ -81,6 +101,22 @@ class Outputs:
         """Write a recovered image, with its settings."""
         save_image(image, target, text={KEYWORD: json.dumps(settings)})
         partial_of(target).unlink(missing_ok=True)
+
+
+def _labels(paths: Sequence[Path]) -> dict[Path, str]:
+    """What the outputs of each input begin with: the shortest that no other has."""
+    labels: dict[Path, str] = {}
+    for candidate in (
+        lambda path: path.stem,
+        lambda path: path.name,
+        lambda path: f"{path.resolve().parent.name}-{path.name}",
+    ):
+        names = {path: candidate(path) for path in paths}
+        taken = Counter(names.values())
+        for path in paths:
+            if path not in labels and taken[names[path]] == 1:
+                labels[path] = names[path]
+    return {path: labels.get(path, names[path]) for path in paths}
 
 
 def partial_of(target: Path) -> Path:
@@ -136,7 +172,7 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
         names = [name for name, value in settings.items() if known.get(name) != value]
         if not names:
             return
-        other = f"it was made with another {', '.join(names)}"
+        other = f"it was made with {' and '.join(OTHER[name] for name in names)}"
     raise OutputError(
         f"{target} exists, and {other}. Overwrite it (--overwrite), or name another folder."
     )

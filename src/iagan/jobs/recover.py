@@ -66,7 +66,7 @@ def recover(
     `"stopped"` for each image that was being worked on.
     """
     paths = find_inputs(inputs)
-    outputs = Outputs(output, len(paths), len(methods), overwrite)
+    outputs = Outputs(output, paths, len(methods), overwrite)
     execution = execution or Execution()
     generator = prior if isinstance(prior, Generator) else load_prior(prior, on_event)
     if execution.device is not None:

@@ -90,7 +90,7 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     kind = spec.get("method") if isinstance(spec, Mapping) else None
     if not isinstance(kind, str) or kind not in METHODS:
         raise SettingError(
-            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {kind!r:.80}."
+            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {spec!r:.80}."
         )
     if depth > MAX_DEPTH:
         raise SettingError(f"A method's spec expects at most {MAX_DEPTH} nested methods.")

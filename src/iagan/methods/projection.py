@@ -87,7 +87,7 @@ class BackProjected(Method):
     def messages(self, task: Task) -> list[str]:
         """Those of the inner method, and the noise that A† adds, if it can be seen."""
         observation = task.observation
-        inner = self.inner.messages(task)
+        inner = [f"{each} (before back-projection)" for each in self.inner.messages(task)]
         if is_nearly_noiseless(observation):
             return inner
         sigma, gain = float(observation.sigma.max()), noise_gain(observation.operator)

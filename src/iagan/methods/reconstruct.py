@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses as dc
 import logging
+import operator
 import os
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,6 +83,7 @@ def reconstruct_all(
     Arguments and errors are those of `reconstruct`; all methods are validated before the first
     runs.
     """
+    _check_arguments(observation, prior, execution, on_event)
     known = load_prior(prior, on_event) if isinstance(prior, str | os.PathLike) else prior
     generator = known if isinstance(known, Generator) else None
     chosen = [
@@ -163,8 +166,32 @@ def _fitting_prior(prior: Prior | None, observation: Observation, name: str) -> 
     return prior
 
 
+def _check_arguments(observation: object, prior: object, execution: object, told: object) -> None:
+    """Refuse values of another type than `reconstruct` expects."""
+    expectations = (
+        ("observation", observation, Observation, "an iagan.Observation"),
+        ("prior", prior, Prior | str | os.PathLike | None, "an iagan.Generator, a name or a path"),
+        ("execution", execution, Execution | None, "an iagan.Execution"),
+    )
+    for name, value, kind, expected in expectations:
+        if not isinstance(value, kind):
+            raise SettingError(
+                f"reconstruct expects {name} as {expected}; got {type(value).__name__}."
+            )
+    if told is not None and not callable(told):
+        raise SettingError(
+            f"reconstruct expects on_event as a function of an Event; got {type(told).__name__}."
+        )
+
+
 def _seeds(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
-    seeds = (seed,) * count if isinstance(seed, int) else tuple(int(each) for each in seed)
+    several = isinstance(seed, Sequence | np.ndarray | Tensor) and not isinstance(seed, str)
+    try:
+        seeds = tuple(map(operator.index, seed if several else [seed] * count))  # type: ignore[arg-type]
+    except TypeError:
+        raise SettingError(
+            f"reconstruct expects seed as an integer, or one per image; got {seed!r:.80}."
+        ) from None
     if len(seeds) != count:
         raise SettingError(
             f"reconstruct expects one seed or {count}, one per image; got {len(seeds)}."
@@ -182,13 +209,13 @@ def _result(
     for message in messages:
         logger.warning(message)
     return Reconstruction(
-        image=estimate.image,
-        variables=estimate.variables,
+        image=estimate.image.clone(),
+        variables={name: value.clone() for name, value in estimate.variables.items()},
         residual=residual,
         relative_residual=relative,
         noise_floor=task.observation.noise_floor.to(residual),
-        trace=estimate.trace,
-        iterations=estimate.steps,
+        trace=estimate.trace.clone(),
+        iterations=estimate.steps.clone(),
         seconds=seconds,
         method=method,
         seeds=task.seeds,

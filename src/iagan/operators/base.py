@@ -195,6 +195,8 @@ class LinearOperator(abc.ABC):
         return _algebra().add(self, other)
 
     def __radd__(self, other: Any) -> LinearOperator:
+        if isinstance(other, int) and other == 0:  # where `sum` begins
+            return self
         return _algebra().add(other, self)
 
     def __sub__(self, other: Any) -> LinearOperator:

@@ -83,7 +83,7 @@ class Generator(Prior):
 
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights θ by name; buffers are not among them."""
-        return {name: value.detach() for name, value in self.module.named_parameters()}
+        return {name: each.detach().clone() for name, each in self.module.named_parameters()}
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Generator:
         """A copy on `device` (and in `dtype`)."""

@@ -27,6 +27,9 @@ def figure_rows(outcomes: Sequence[Outcome], scorer: Scorer) -> list[list[Panel]
             rows[key] = [Panel(truth, "truth", "")] if truth is not None else []
             rows[key].append(Panel(observed, "observed", ""))
         image = load_image(outcome.output) if outcome.image is None else outcome.image
-        caption = "" if truth is None else format_scores(scorer(image, truth), "\n")
+        caption = ""
+        if truth is not None:
+            known = "psnr" in outcome.record
+            caption = format_scores(outcome.record if known else scorer(image, truth), "\n")
         rows[key].append(Panel(image, outcome.method or "", caption))
     return list(rows.values())
