@@ -30,13 +30,17 @@ from iagan.errors import (
     SettingError,
     shown,
 )
+from iagan.experiments.plan import Plan, seeds
 from iagan.experiments.run import KEYS
 from iagan.experiments.table import cells, markdown
 from iagan.images import load_image, save_image
 from iagan.jobs import RunFolder
+from iagan.jobs.inputs import find_inputs
+from iagan.jobs.outputs import Outputs
 from iagan.jobs.records import keep_settings
 from iagan.limits import Limits
 from iagan.masks import load_mask
+from iagan.rounding import rounding_std
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 8), dtype=np.uint8)
 
@@ -64,7 +68,7 @@ def npy(header, version=1):
     return b"\x93NUMPY" + bytes((version, 0)) + length + body
 
 
-def in_a_child(code, folder, gib=None, seconds=20):
+def in_a_child(code, folder, gib=None, seconds=120):
     """What it prints, run in `folder` with at most `gib` GiB more of memory than it begins with."""
     start = """
     import resource, sys
@@ -103,6 +107,9 @@ def sparse(path, head, size):
     return path
 
 
+READERS = (load_image, lambda path: load_mask(path, (4, 4)), rounding_std)
+
+
 # -- images -----------------------------------------------------------------------------------
 
 
@@ -126,8 +133,12 @@ def test_the_limit_of_pixels_is_a_parameter(limit, tmp_path):
         return
     with pytest.raises(ImageFileError, match="more than 47 pixels.*Limits.pixels"):
         load_image(path, Limits(pixels=limit))
-    with pytest.raises(ImageFileError, match="more than 47 pixels"):
-        load_mask(path, (6, 8), Limits(pixels=limit))
+    for read in (
+        lambda: load_mask(path, (6, 8), Limits(pixels=limit)),
+        lambda: rounding_std(path, Limits(pixels=limit)),
+    ):
+        with pytest.raises(ImageFileError, match="more than 47 pixels"):
+            read()
 
 
 @pytest.fixture
@@ -148,7 +159,7 @@ def test_what_waits_for_ever_is_not_opened(tmp_path, soon):
     """A pipe by the name of an image hung; so would a terminal."""
     for name in ("a.png", "m.npy", "y.npz"):
         os.mkfifo(tmp_path / name)
-        for read in (load_image, lambda path: load_mask(path, (4, 4)), iagan.load_observation):
+        for read in (*READERS, iagan.load_observation):
             with pytest.raises(FileError, match="pipe, device or the like") as error:
                 read(tmp_path / name)
             one_line(error)
@@ -204,6 +215,15 @@ def test_names_are_shown_on_one_line(tmp_path):
         save_image(torch.zeros(1, 3, 4, 4), tmp_path / "a\0.png")
     one_line(error)
     assert shown("a" * 10**6) == "a" * 199 + "…"
+
+
+def test_the_error_of_a_large_jpeg_is_that_of_its_middle(tmp_path):
+    """Not all of its pixels are held in double precision."""
+    noise = np.random.default_rng(0).integers(100, 156, (1024, 1024, 3), dtype=np.uint8)
+    one = rounding_std(_saved(tmp_path, Pillow.fromarray(noise), "a.jpg", quality=60))
+    wide = Pillow.new("RGB", (3072, 2048), "red")
+    wide.paste(Pillow.fromarray(noise), (1024, 512))
+    assert rounding_std(_saved(tmp_path, wide, "b.jpg", quality=60)) == pytest.approx(one, rel=0.01)
 
 
 def _saved(tmp_path, picture, name="p.png", **options):
@@ -374,6 +394,7 @@ def observation(path, spec=SPEC, y=None, text=None, **about):
     return path
 
 
+SMALL = saved(np.zeros((1, 3, 4, 4), np.float32))
 FLOATS = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}")
 
 
@@ -385,6 +406,7 @@ FLOATS = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999
         ({"y.npy": FLOATS, "about.npy": b""}, 0, ()),
         ({"y.npy": npy("{}") + bytes(500), "about.npy": bytes(500)}, 14, range(60, 80)),
         ({"y.npy": saved(np.zeros((1, 3, 4, 4))), "about.npy": b"a" * 200}, 12, ()),
+        ({"y.npy": SMALL, "about.npy": saved(np.array("a{}"))[:-4] + b"\xff\xff\xff\x7f"}, 0, ()),
         ({"y.npy": saved(np.zeros(0, "U")), "about.npy": saved(np.array(""))}, 0, ()),
         ({f"\x1b[31m{i}.npy": b"" for i in range(40)}, 0, ()),
         ({}, 0, ()),
@@ -571,3 +593,25 @@ def test_records_that_are_no_objects_within_the_limits_are_refused(tmp_path):
         with pytest.raises(IaganError) as error:
             keep_settings(tmp_path / "s.json", {"a": 1}, ("a",))
         one_line(error)
+
+
+def test_names_that_no_encoding_can_write(tmp_path):
+    """They are escaped in records, and read back; a photograph of such a name has a seed."""
+    folder = run_folder(tmp_path)
+    folder.append(RECORD | {"image": "\udcff.png"})
+    assert folder.records()[0]["image"] == "\udcff.png"
+    plan = Plan(("table2",), (Path("\udcff.png"), Path("b.png")))
+    assert len(set(seeds(plan, next(plan.tasks())[1], plan.images))) == 2
+
+
+def test_names_in_the_messages_of_jobs_are_on_one_line(tmp_path):
+    folder = tmp_path / "\x1b]0;pwned\x07"
+    folder.mkdir()
+    with pytest.raises(ImageFileError, match="No image") as error:
+        find_inputs([folder])
+    one_line(error)
+    target = folder / "a.png"
+    target.write_bytes(b"")
+    with pytest.raises(OutputError, match="nobody knows") as error:
+        Outputs(folder, [target], 1).are_made([target], {})
+    one_line(error)

@@ -77,7 +77,7 @@ def append_line(path: Path, line: str) -> None:
 
     **Raises:** `OutputError`.
     """
-    content = (line + "\n").encode()
+    content = (line + "\n").encode(errors="backslashreplace")
     try:
         with path.open("ab", buffering=0) as stream:
             before = stream.tell()
@@ -94,8 +94,8 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """`write_atomically` for text, in UTF-8."""
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    """`write_atomically` for text, in UTF-8; what it cannot write is escaped, as in JSON."""
+    write_atomically(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
 
 
 def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from typing import IO, Any
 
 import numpy as np
@@ -88,6 +89,8 @@ def read_array(
     flat = values.view(dtype)
     if not dtype.isnative:
         flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    if dtype.kind == "U" and size and flat.view(np.uint32).max() > sys.maxunicode:
+        raise ValueError("a text of characters that there are not")
     return flat.reshape(its_shape, order="F" if by_columns else "C")
 
 

@@ -8,10 +8,14 @@ import os
 import numpy as np
 from PIL import Image as Pillow
 
-from iagan.errors import ImageFileError
+from iagan.decode import FORMATS, IMAGE, is_deep, refusing
+from iagan.files import open_regular
+from iagan.limits import LIMITS, Limits
 
 BLOCK = 8
 """Side of a JPEG's blocks."""
+MOST = 128 * BLOCK
+"""Longest side that is looked at, in pixels."""
 COLOUR = {"Y": 1.0, "Cb": (0.344136**2 + 1.772**2) / 3, "Cr": (1.402**2 + 0.714136**2) / 3}
 """Mean square factor of Y, Cb and Cr in R, G and B."""
 FREQUENCY = np.hypot(*np.mgrid[:BLOCK, :BLOCK]).ravel()
@@ -21,7 +25,7 @@ FALL = 2.0
 qualities 30 to 95: the estimate is 0.9 to 1.3 times the true error from 32 px on."""
 
 
-def rounding_std(path: str | os.PathLike[str]) -> float:
+def rounding_std(path: str | os.PathLike[str], limits: Limits = LIMITS) -> float:
     r"""Standard deviation of the error that the file adds to each pixel, for images in [0, 1].
 
     Rounding to b bits: $1 / (\sqrt{12}\,(2^b - 1))$. A JPEG's error is estimated from its
@@ -31,16 +35,25 @@ def rounding_std(path: str | os.PathLike[str]) -> float:
 
     **Raises:** `ImageFileError` when it is no picture that can be read.
     """
-    try:
-        with Pillow.open(path) as picture:
-            deep = picture.mode.startswith(("I", "F"))
-            tables = getattr(picture, "quantization", None)
-            rounding = 1 / (math.sqrt(12) * (65535 if deep else 255))
-            if not tables:
-                return rounding
-            return math.hypot(rounding, _jpeg_std(picture, tables) / 255)
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise ImageFileError(f"{path} is not an image that can be read: {error}.") from error
+    with (
+        refusing(str(path), IMAGE, limits),
+        open_regular(path) as stream,
+        Pillow.open(stream, formats=FORMATS) as picture,
+    ):
+        if picture.width * picture.height > limits.pixels:
+            raise Pillow.DecompressionBombError
+        rounding = 1 / (math.sqrt(12) * (65535 if is_deep(picture) else 255))
+        tables = getattr(picture, "quantization", None)
+        if not tables:
+            return rounding
+        return math.hypot(rounding, _jpeg_std(_middle(picture), tables) / 255)
+
+
+def _middle(picture: Pillow.Image) -> Pillow.Image:
+    """Whole blocks of the middle of a large picture, which tell as much as all."""
+    sides = [(side, min(side, MOST)) for side in picture.size]
+    left, top = ((side - part) // 2 // BLOCK * BLOCK for side, part in sides)
+    return picture.crop((left, top, left + sides[0][1], top + sides[1][1]))
 
 
 def _jpeg_std(picture: Pillow.Image, tables: dict[int, list[int]]) -> float:

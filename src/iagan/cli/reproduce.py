@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.cli import options
-from iagan.errors import ImageFileError, MissingDependencyError, SettingError
+from iagan.errors import ImageFileError, MissingDependencyError, SettingError, shown
 
 if TYPE_CHECKING:
     from iagan.engine import Event, Execution
@@ -170,7 +170,10 @@ def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]
     side = max(generator.image_shape[1:])
     small = [path for path, shorter in good.items() if shorter < side]
     for path in small:
-        _tell(f"{path} has fewer than {side}×{side} pixels and is enlarged: its scores flatter.")
+        _tell(
+            f"{shown(path)} has fewer than {side}×{side} pixels and is enlarged: its scores "
+            "flatter."
+        )
     if small:
         notes.append(f"{_images(len(small))} of fewer than {side}×{side} pixels: enlarged.\n")
     return notes
@@ -188,7 +191,10 @@ def _run_tables(
     _tell(_estimate(plan, generator, runs.records(), execution))
     others = {r["image"] for r in runs.records()} - {path.name for path in plan.images}
     if others:
-        _tell(f"{folder} also has records of {_images(len(others))} not named here; all are shown.")
+        _tell(
+            f"{shown(folder)} also has records of {_images(len(others))} not named here; all are "
+            "shown."
+        )
     with _Progress() as progress:
         run(plan, generator, runs, progress, execution)
     print(write_tables(plan, runs, notes), end="")

@@ -206,4 +206,7 @@ def simulate(
 def seeds(plan: Plan, setting: Setting, paths: Iterable[Path]) -> list[int]:
     """A seed of its own for every image and setting, whatever else is in the run."""
     words = [f"{plan.seed}/{setting.key}/{path.name}" for path in paths]
-    return [int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") for word in words]
+    return [
+        int.from_bytes(hashlib.sha256(word.encode(errors="surrogateescape")).digest()[:4], "big")
+        for word in words
+    ]

@@ -13,7 +13,7 @@ import torch
 
 from iagan import measure
 from iagan.engine import Event, EventCallback, Execution
-from iagan.errors import IaganError, SettingError
+from iagan.errors import IaganError, SettingError, shown
 from iagan.experiments.paper import Setting
 from iagan.experiments.plan import Plan, seeds, simulate, truth_of
 from iagan.experiments.table import LEAST_MSE
@@ -163,8 +163,8 @@ def _check_image(
     known.add(sha256 or _sha256(path))
     if len(known) > 1:
         raise SettingError(
-            f"{folder} has records of another image that is called {path.name}. Name "
-            "another folder for the run, or another image."
+            f"{shown(folder)} has records of another image that is called "
+            f"{shown(path.name)}. Name another folder for the run, or another image."
         )
 
 

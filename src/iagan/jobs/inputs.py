@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError
+from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError, shown
 from iagan.images import Crop, crop_square, find_images, images_in, load_image
 from iagan.observation import Observation, estimate_noise_std
 from iagan.observation_file import load_observation
@@ -73,7 +73,7 @@ def find_inputs(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for path in given:
         paths += sorted([*path.glob("*.npz"), *find_images([path])]) if path.is_dir() else [path]
     if not paths:
-        named = ", ".join(map(str, given))
+        named = ", ".join(map(shown, given[:10]))
         raise ImageFileError(f"No image and no .npz in {named}. Name files or folders.")
     return list(dict.fromkeys(paths))
 
@@ -94,7 +94,7 @@ def load_input(
     else:
         observation, messages = _observe_picture(path, camera, prior)
     for message in messages:
-        logger.warning("%s: %s", path, message)
+        logger.warning("%s: %s", shown(path), message)
     true = None
     if truth is not None:
         file = _truth_file(Path(truth), path)
@@ -105,14 +105,14 @@ def load_input(
 def _load_own(path: Path, camera: Camera, prior: Generator) -> Observation:
     if camera.operator is not None or camera.noise_std:
         raise SettingError(
-            f"{path} says itself how it was measured; leave the operator and the noise out for "
-            ".npz files."
+            f"{shown(path)} says itself how it was measured; leave the operator and the noise "
+            "out for .npz files."
         )
     observation = load_observation(path)
     shape = observation.operator.image_shape
     if shape != prior.image_shape:
         raise ObservationFileError(
-            f"{path} measures images of shape {shape}, and prior {prior.about.name} gives "
+            f"{shown(path)} measures images of shape {shape}, and prior {prior.about.name} gives "
             f"{prior.image_shape}. Take the prior that it was observed for."
         )
     return observation
@@ -124,7 +124,7 @@ def _observe_picture(
     photo = load_image(path)
     if camera.operator is None:
         raise SettingError(
-            f"{path} is a plain image: say by which operator it was measured, as "
+            f"{shown(path)} is a plain image: say by which operator it was measured, as "
             "--operator bicubic --scale 4."
         )
     operator = camera.operator
@@ -183,7 +183,7 @@ def _fit(
     if not isinstance(operator, BicubicDownsample):
         raise ImageFileError(
             f"--operator {operator.name} with this prior expects an image of {width}×{height}; "
-            f"{path} is {photo.shape[-1]}×{photo.shape[-2]}. "
+            f"{shown(path)} is {photo.shape[-1]}×{photo.shape[-2]}. "
             f"Cut that square out with --crop LEFT,TOP,{height}."
         )
     return square, (
@@ -197,7 +197,9 @@ def _truth_file(truth: Path, path: Path) -> Path:
         return truth
     same = [each for each in images_in(truth) if each.stem == path.stem]
     if not same:
-        raise ImageFileError(f"--truth {truth} has no image named {path.stem}.*; put it there.")
+        raise ImageFileError(
+            f"--truth {shown(truth)} has no image named {shown(path.stem)}.*; put it there."
+        )
     return same[0]
 
 
@@ -226,7 +228,8 @@ def load_truth(
         return truth
     if square is None and not or_centred:
         raise ShapeError(
-            f"{path} is {truth.shape[-1]}×{truth.shape[-2]} and the image {size[1]}×{size[0]}. "
-            "Say which square of it was observed: --prior P or --crop LEFT,TOP,SIDE."
+            f"{shown(path)} is {truth.shape[-1]}×{truth.shape[-2]} and the image "
+            f"{size[1]}×{size[0]}. Say which square of it was observed: --prior P or --crop "
+            "LEFT,TOP,SIDE."
         )
     return crop_square(truth, square, crop, (size[0], size[1]))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from iagan.errors import OutputError, SettingError
+from iagan.errors import OutputError, SettingError, shown
 from iagan.files import check_writable
 from iagan.images import png_text, save_image
 from iagan.methods import Method
@@ -72,7 +72,7 @@ class Outputs:
         """
         if self.is_file and count > 1:
             raise SettingError(
-                f"{path} holds {count} images, and -o names one file; name a folder."
+                f"{shown(path)} holds {count} images, and -o names one file; name a folder."
             )
         if self.is_file:
             return [self.path]
@@ -174,5 +174,5 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
             return
         other = f"it was made with {' and '.join(OTHER[name] for name in names)}"
     raise OutputError(
-        f"{target} exists, and {other}. Overwrite it (--overwrite), or name another folder."
+        f"{shown(target)} exists, and {other}. Overwrite it (--overwrite), or name another folder."
     )

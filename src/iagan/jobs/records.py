@@ -167,7 +167,7 @@ def _object(
     if not isinstance(content, dict) or not set(keys) <= content.keys():
         expected = f" with {', '.join(keys)}" if keys else ""
         raise FileError(
-            f"{place}: a JSON object{expected} was expected; got {text[:40]!r}. {advice}"
+            f"{place}: a JSON object{expected} was expected; got {shown(repr(text[:40]))}. {advice}"
         )
     return content
 
