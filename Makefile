@@ -1,13 +1,15 @@
 # The commands of the project. Each sets up what it needs, and is quick when run again.
 #   make test    lint, types, tests (no network beyond the package index)
 #   make bench   speed against a plain loop, deepinv and the machine; memory; growth (minutes)
-#   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder
+#   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder,
+#                LPIPS=alex (downloads its backbone; default none)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PRIOR  ?= faces
 OUT    ?= demo-out
+LPIPS  ?= none
 
 .PHONY: help demo test bench lint types setup clean
 
@@ -24,7 +26,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/iagan demo --prior $(PRIOR) -o $(OUT)
+	$(BIN)/iagan demo --prior $(PRIOR) --lpips $(LPIPS) -o $(OUT)
 
 test: lint types $(VENV)/.ready
 	$(BIN)/python -m pytest

@@ -294,6 +294,28 @@ def test_scores_settings_and_messages_are_in_the_record(folder, tmp_path):
     assert (left_out.record["ssim"], left_out.record["lpips"]) == (first.record["ssim"], None)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"methods": []}, "at least one"),
+        ({"methods": "csgm"}, "a list of at least one"),
+        ({"operator": "bicubic"}, "as a LinearOperator, or a function"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(wrong, word, folder, tmp_path):
+    with pytest.raises(SettingError, match=word):
+        run(folder, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_input_need_not_be_a_list(folder, tmp_path):
+    (outcome,) = recover(folder / "a.png", tmp_path / "out", operator=scaled,
+                         prior=nonlinear_generator(), methods=["naive"])
+    assert outcome.status == "done"
+    (outcome,) = run(folder / "a.png", tmp_path / "out", operator=lambda shape: 5)
+    assert outcome.status == "failed"
+
+
 def test_two_methods_of_one_name_are_refused(folder, tmp_path):
     outcomes = run(folder, tmp_path / "out", methods=[CSGM(steps=2), CSGM(steps=3)])
     assert all("Two methods are called csgm" in str(o.error) for o in outcomes)

@@ -294,3 +294,17 @@ def test_the_device_and_precision_of_the_prior_are_taken():
     result = run(observation, nonlinear_generator(), "csgm", csgm_steps=2)
     assert result.image.dtype == result.latent.dtype == torch.float64
     assert run(observation, None, "pinv").image.dtype == torch.float32
+
+
+def test_settings_that_cannot_work_are_refused_before_any_work():
+    prior, y = nonlinear_generator(), observe()
+    with pytest.raises(SettingError, match="start as a method that fits a latent"):
+        iagan.IAGAN(start=iagan.DIP(steps=2))
+    with pytest.raises(SettingError, match="a prior with an encoder"):
+        iagan.reconstruct(y, prior, iagan.CSGM(steps=2, first_start="encoder"))
+    with as_users_run_it(), pytest.raises(SettingError, match="effort as one of"):
+        iagan.reconstruct(y, prior, iagan.CSGM(steps=2), effort="slow")
+    with as_users_run_it(), pytest.raises(SettingError, match="compile as True or False"):
+        iagan.Execution(compile="yes")
+    with pytest.raises(SettingError, match="expects a kind"):
+        register(type("Nameless", (iagan.CSGM,), {"kind": ""}))

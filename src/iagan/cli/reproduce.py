@@ -132,6 +132,8 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
             f"--images expects photographs in {', '.join(args.images)}; got none that can be read "
             f"({reason}). Name a folder with PNG or JPEG files."
         )
+    if args.count is not None and len(good) < args.count:
+        _tell(f"-n {args.count}: only {_images(len(good))} can be read; all are taken.")
     plan = Plan(
         experiments=tuple(t for t in TABLES if t in args.tables or "all" in args.tables),
         images=tuple(good),

@@ -47,6 +47,10 @@ class Execution:
                 f"Execution expects precision as one of {', '.join(get_args(Precision))}; got "
                 f"{self.precision!r}."
             )
+        for name, kinds in (("compile", bool), ("checkpointing", bool | None)):
+            value = getattr(self, name)
+            if not isinstance(value, kinds):
+                raise SettingError(f"Execution expects {name} as True or False; got {value!r}.")
         for name in ("threads", "batch_size"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):

@@ -127,7 +127,7 @@ def _chunks(
                 yield _Chunk(setting, mask, few, sums, truth), observation, names
                 step += len(few)
     if total:
-        tell(on_event, Event("images", total, total))
+        tell(on_event, Event("images", total, total, message=f"all {total} images are done"))
 
 
 def _record_all(

@@ -13,7 +13,14 @@ from iagan.errors import ImageFileError, ObservationFileError, SettingError, Sha
 from iagan.images import Crop, crop_square, find_images, images_in, load_image
 from iagan.observation import Observation, estimate_noise_std
 from iagan.observation_file import load_observation
-from iagan.operators import BicubicDownsample, Identity, Inpaint, LinearOperator, UniformBlur
+from iagan.operators import (
+    BicubicDownsample,
+    Identity,
+    Inpaint,
+    LinearOperator,
+    UniformBlur,
+    as_operator,
+)
 from iagan.priors import Generator
 from iagan.rounding import rounding_std
 from iagan.types import Image
@@ -129,7 +136,7 @@ def _observe_picture(
         )
     operator = camera.operator
     if not isinstance(operator, LinearOperator):
-        operator = operator(prior.image_shape)
+        operator = as_operator(operator(prior.image_shape))
     masked = isinstance(operator, Inpaint)
     shape = operator.image_shape if masked else operator.measurement_shape
     if len(shape) != 3 or operator.complex_valued:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from iagan.engine import Event, EventCallback, Execution
-from iagan.errors import Cancelled, IaganError
+from iagan.errors import Cancelled, IaganError, SettingError
 from iagan.images import save_image
 from iagan.jobs.inputs import Box, Camera, Shape, find_inputs
 from iagan.jobs.job import Executor, Job, run_jobs, tell
@@ -26,7 +26,7 @@ from iagan.priors import Generator, load_prior
 
 
 def recover(
-    inputs: Iterable[str | os.PathLike[str]],
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
     prior: Generator | str | os.PathLike[str] = "faces",
@@ -49,7 +49,7 @@ def recover(
     output that cannot be written, gives an outcome of status `"failed"`, and the others go on.
 
     **Arguments:**
-    - `inputs`: observations (.npz), images, and folders of them.
+    - `inputs`: observations (.npz), images, and folders of them; or one of these.
     - `output`: a folder for STEM_METHOD.png; or one .png, for one image and one method.
     - `operator`, `noise_std`, `crop`: how plain images were measured (`iagan.jobs.Camera`).
     - `methods`: methods, names of presets, None for the default one, or functions of (observation,
@@ -65,7 +65,14 @@ def recover(
     `Cancelled` where `on_event` raises, `Interrupted` on Ctrl-C, after an outcome of status
     `"stopped"` for each image that was being worked on.
     """
-    paths = find_inputs(inputs)
+    if not methods or isinstance(methods, str):
+        raise SettingError(f"recover expects methods as a list of at least one; got {methods!r}.")
+    if operator is not None and not (isinstance(operator, LinearOperator) or callable(operator)):
+        raise SettingError(
+            "recover expects operator as a LinearOperator, or a function from an image's shape to "
+            f"one; got {type(operator).__name__}."
+        )
+    paths = find_inputs([inputs] if isinstance(inputs, str | os.PathLike) else inputs)
     outputs = Outputs(output, paths, len(methods), overwrite)
     execution = execution or Execution()
     generator = prior if isinstance(prior, Generator) else load_prior(prior, on_event)

@@ -221,7 +221,11 @@ def encoded_latents(method: CSGM, task: Task) -> Latent:
     """
     prior, observation = task.generator, task.observation
     z = prior.encode(observation.operator.naive(observation.y).clamp(0, 1))
-    assert z is not None
+    if z is None:
+        raise SettingError(
+            f"{method.name} expects a prior with an encoder for first_start='encoder'; "
+            f"{prior.about.name} has none. Use first_start='random'."
+        )
     mean = prior.latent.mean.to(z).expand_as(z)
     every = torch.arange(task.count, device=z.device)
     fit, mean_fit = (task.misfit(prior(start), every, method.fidelity) for start in (z, mean))

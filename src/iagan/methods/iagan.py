@@ -57,6 +57,11 @@ class IAGAN(Method):
 
     def __post_init__(self) -> None:
         check_method(self, "start")
+        if not self.start.needs_prior:
+            raise SettingError(
+                f"IAGAN expects start as a method that fits a latent, such as CSGM(); got "
+                f"{self.start.name}."
+            )
         check_integer(self, "steps", 0)
         check_choice(self, "fidelity", get_args(Fidelity))
         check_flag(self, "bounded")

@@ -164,11 +164,16 @@ def preset(
 
     **Raises:** `SettingError` for an unknown name.
     """
-    if effort not in EFFORTS:
-        raise SettingError(
-            f"reconstruct expects effort as one of {', '.join(EFFORTS)}; got {effort!r}."
-        )
+    check_effort(effort)
     return EFFORTS[effort](name or default_name(observation), observation, prior)
+
+
+def check_effort(effort: object) -> None:
+    """**Raises:** `SettingError` for an effort that is not known."""
+    if not isinstance(effort, str) or effort not in EFFORTS:
+        raise SettingError(
+            f"reconstruct expects effort as one of {', '.join(EFFORTS)}; got {effort!r:.80}."
+        )
 
 
 AnyMethod = TypeVar("AnyMethod", bound=Method)

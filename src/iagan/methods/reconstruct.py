@@ -84,6 +84,7 @@ def reconstruct_all(
     runs.
     """
     _check_arguments(observation, prior, execution, on_event)
+    presets.check_effort(effort)
     known = load_prior(prior, on_event) if isinstance(prior, str | os.PathLike) else prior
     generator = known if isinstance(known, Generator) else None
     chosen = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from iagan.errors import SettingError
+from torch import nn
+
+from iagan.errors import SettingError, shown
 from iagan.limits import LIMITS, Limits
 from iagan.priors.base import About, LatentSpace
 from iagan.priors.generator import Generator
@@ -40,10 +42,27 @@ def load_own(
         )
     if latent is None:
         return load_stored(path, factory, limits)
-    module, tensors = factory(), read_tensors(path, limits)
+    module, tensors = _made(factory, network), read_tensors(path, limits)
     if tensors.keys() != module.state_dict().keys():
         tensors = without_prefixes(tensors)
     return Generator(fill(module, tensors, path), latent, about=About(path.stem))
+
+
+def _made(factory: Factory, network: str | Factory) -> nn.Module:
+    """What the factory makes; it is the user's and may do anything."""
+    try:
+        module = factory()
+    except Exception as error:
+        raise SettingError(
+            f"A network expects a factory that is called without arguments; {network!r} raised "
+            f"{type(error).__name__}: {shown(error)}."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise SettingError(
+            f"A network expects a factory of a torch.nn.Module; {network!r} made a "
+            f"{type(module).__name__}."
+        )
+    return module
 
 
 def _imported(network: str) -> Factory:
