@@ -309,8 +309,13 @@ def test_arguments_that_cannot_work_are_refused(wrong, word, folder, tmp_path):
 
 
 def test_one_input_need_not_be_a_list(folder, tmp_path):
-    (outcome,) = recover(folder / "a.png", tmp_path / "out", operator=scaled,
-                         prior=nonlinear_generator(), methods=["naive"])
+    (outcome,) = recover(
+        folder / "a.png",
+        tmp_path / "out",
+        operator=scaled,
+        prior=nonlinear_generator(),
+        methods=["naive"],
+    )
     assert outcome.status == "done"
     (outcome,) = run(folder / "a.png", tmp_path / "out", operator=lambda shape: 5)
     assert outcome.status == "failed"

@@ -100,7 +100,7 @@ def test_settings_are_checked_when_they_are_made(make, words):
 
 
 def test_iagan_needs_a_start_with_a_latent():
-    with pytest.raises(SettingError, match="start with a latent"):
+    with pytest.raises(SettingError, match="fits a latent"):
         iagan.reconstruct(observe(), nonlinear_generator(), iagan.IAGAN(iagan.Naive()))
 
 

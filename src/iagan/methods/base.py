@@ -70,7 +70,9 @@ def register(method: Concrete) -> Concrete:
     **Raises:** `SettingError` where another class has that kind.
     """
     if not method.kind:
-        raise SettingError(f"register expects a kind, the word in specs; {method.__name__} has none.")
+        raise SettingError(
+            f"register expects a kind, the word in specs; {method.__name__} has none."
+        )
     known = METHODS.setdefault(method.kind, method)
     if known is not method and (known.__module__, known.__qualname__) != (
         method.__module__,
