@@ -20,6 +20,7 @@ from PIL import ImageCms
 
 import iagan
 from iagan import images
+from iagan.cli import main
 from iagan.decode import decode_rgb
 from iagan.errors import (
     FileError,
@@ -488,7 +489,7 @@ def test_the_limits_of_an_observation_are_parameters(tmp_path):
 
 def test_observations_of_zeros_take_little_memory(tmp_path):
     """3 MB that unpack to 3 GiB took 6 GiB; half a million entries 0.5 GiB. What is within the
-    limit (46 MiB) is held once."""
+    limit (46 MiB) is held twice."""
     about = json.dumps(ABOUT | {"operator": {**SPEC, "image_shape": [3, 2000, 2000]}})
     header = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 2000, 2000)}")
     large = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3, 2000, 2000)}")
@@ -510,7 +511,7 @@ def test_observations_of_zeros_take_little_memory(tmp_path):
         refused(iagan.load_observation, f"{name}.npz", iagan.Limits(array_bytes=2**26))
     assert peak() - begun < 0.05, peak() - begun
     assert iagan.load_observation("good.npz").y.shape == (1, 3, 2000, 2000)
-    assert peak() - begun < 0.08, peak() - begun
+    assert peak() - begun < 0.12, peak() - begun
     """
     in_a_child(code, tmp_path)
 
@@ -615,3 +616,14 @@ def test_names_in_the_messages_of_jobs_are_on_one_line(tmp_path):
     with pytest.raises(OutputError, match="nobody knows") as error:
         Outputs(folder, [target], 1).are_made([target], {})
     one_line(error)
+
+
+def test_the_command_line_takes_what_its_user_trusts(tmp_path, capsys):
+    """A Gaussian matrix of 2 MiB, within 1 MiB refused, by the option's default read."""
+    spec = {"operator": "gaussian", "image_shape": [3, 64, 64], "m": 50, "seed": 0}
+    path = observation(tmp_path / "y.npz", spec, np.zeros((1, 50), np.float32))
+    argv = ["reconstruct", str(path), "-o", str(tmp_path / "out"), "--prior", "faces-64"]
+    argv += ["--method", "naive"]
+    assert main([*argv, "--limit", "1"]) == 2
+    assert "--limit on the command line" in capsys.readouterr().err
+    assert main(argv) == 0

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from iagan.cli import operators, options
+from iagan.limits import LIMITS, MIB, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite",
         action="store_true",
         help="replace outputs that exist; otherwise those made with the same settings are skipped",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="MIB",
+        default=LIMITS.array_bytes // MIB,
+        help="memory that an input may ask for, such as its Gaussian matrix; raise it only for "
+        "files that you trust (default: %(default)s)",
     )
     options.add_methods(parser, "iagan-bp without noise, iagan with")
     parser.add_argument("--truth", metavar="IMAGE", help="the true image or a folder: adds scores")
@@ -98,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
             truth=args.truth,
             lpips_net=options.lpips_net(args),
             overwrite=args.overwrite,
+            limits=Limits(array_bytes=args.limit * MIB),
             execution=execution,
             on_event=bar,
         )

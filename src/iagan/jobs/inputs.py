@@ -11,6 +11,7 @@ from typing import Literal
 
 from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError, shown
 from iagan.images import Crop, crop_square, find_images, images_in, load_image
+from iagan.limits import LIMITS, Limits
 from iagan.observation import Observation, estimate_noise_std
 from iagan.observation_file import load_observation
 from iagan.operators import (
@@ -86,7 +87,11 @@ def find_inputs(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def load_input(
-    path: Path, camera: Camera, prior: Generator, truth: str | os.PathLike[str] | None = None
+    path: Path,
+    camera: Camera,
+    prior: Generator,
+    truth: str | os.PathLike[str] | None = None,
+    limits: Limits = LIMITS,
 ) -> Input:
     """An observation (.npz), or a plain image that `camera` made.
 
@@ -97,9 +102,9 @@ def load_input(
     """
     messages: tuple[str, ...] = ()
     if path.suffix.lower() == ".npz":
-        observation = _load_own(path, camera, prior)
+        observation = _load_own(path, camera, prior, limits)
     else:
-        observation, messages = _observe_picture(path, camera, prior)
+        observation, messages = _observe_picture(path, camera, prior, limits)
     for message in messages:
         logger.warning("%s: %s", shown(path), message)
     true = None
@@ -109,13 +114,13 @@ def load_input(
     return Input(path, observation, true, messages)
 
 
-def _load_own(path: Path, camera: Camera, prior: Generator) -> Observation:
+def _load_own(path: Path, camera: Camera, prior: Generator, limits: Limits) -> Observation:
     if camera.operator is not None or camera.noise_std:
         raise SettingError(
             f"{shown(path)} says itself how it was measured; leave the operator and the noise "
             "out for .npz files."
         )
-    observation = load_observation(path)
+    observation = load_observation(path, limits)
     shape = observation.operator.image_shape
     if shape != prior.image_shape:
         raise ObservationFileError(
@@ -126,9 +131,9 @@ def _load_own(path: Path, camera: Camera, prior: Generator) -> Observation:
 
 
 def _observe_picture(
-    path: Path, camera: Camera, prior: Generator
+    path: Path, camera: Camera, prior: Generator, limits: Limits
 ) -> tuple[Observation, tuple[str, ...]]:
-    photo = load_image(path)
+    photo = load_image(path, limits)
     if camera.operator is None:
         raise SettingError(
             f"{shown(path)} is a plain image: say by which operator it was measured, as "

@@ -13,6 +13,7 @@ from iagan.errors import IaganError, SettingError
 from iagan.jobs.inputs import Camera, Input, load_input
 from iagan.jobs.outcome import Outcome
 from iagan.jobs.outputs import Outputs, digest_of_prior, settings_of
+from iagan.limits import Limits
 from iagan.methods import Method, preferred_batch_size, presets
 from iagan.observation import Observation
 from iagan.operators import LinearOperator
@@ -56,6 +57,7 @@ class Planner:
     - `choices`, `effort`: the methods, and the effort of those given by name.
     - `seed`, `precision`: what an image depends on besides.
     - `truth`: the true image, or a folder of them.
+    - `limits`: what an input may ask for.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Planner:
         seed: int,
         precision: str,
         truth: str | os.PathLike[str] | None,
+        limits: Limits,
     ) -> None:
+        self.limits = limits
         self.outputs, self.generator, self.camera, self.truth = outputs, generator, camera, truth
         self.choices, self.effort, self.seed, self.precision = choices, effort, seed, precision
         self.prior_digest = digest_of_prior(generator)
@@ -99,7 +103,7 @@ class Planner:
             yield group
 
     def _plan(self, path: Path) -> Planned:
-        source = load_input(path, self.camera, self.generator, self.truth)
+        source = load_input(path, self.camera, self.generator, self.truth, self.limits)
         methods = self._methods(source.observation)
         count = len(source.observation)
         targets = {name: self.outputs.targets(path, name, count) for name in methods}

@@ -20,6 +20,7 @@ from iagan.jobs.outputs import Outputs, partial_of
 from iagan.jobs.plan import MethodChoice, Planned, Planner
 from iagan.jobs.records import measured
 from iagan.jobs.scores import Scorer
+from iagan.limits import LIMITS, Limits
 from iagan.methods import Reconstruction
 from iagan.operators import LinearOperator
 from iagan.priors import Generator, load_prior
@@ -39,6 +40,7 @@ def recover(
     truth: str | os.PathLike[str] | None = None,
     lpips_net: str | None = "alex",
     overwrite: bool = False,
+    limits: Limits = LIMITS,
     execution: Execution | None = None,
     executor: Executor | None = None,
     on_event: EventCallback | None = None,
@@ -58,6 +60,7 @@ def recover(
     - `lpips_net`: backbone of LPIPS; None leaves LPIPS out.
     - `overwrite`: make again what is there already. Otherwise images that were made with the same
       settings are skipped, and of others the input fails.
+    - `limits`: what an input may ask for; a Gaussian matrix above `array_bytes` is refused.
     - `executor`: runs the jobs elsewhere (`iagan.jobs.run_jobs`); None: in this process.
     - `on_event`: hears every step, and an event of phase `"files"` when an input is finished.
 
@@ -81,7 +84,7 @@ def recover(
     name = prior.about.name if isinstance(prior, Generator) else str(prior)
     camera = Camera(operator, noise_std, crop)
     planner = Planner(
-        outputs, generator, camera, tuple(methods), effort, seed, execution.precision, truth
+        outputs, generator, camera, tuple(methods), effort, seed, execution.precision, truth, limits
     )
     theirs = generator if executor is None else prior
     recovery = _Recovery(planner, theirs, name, execution, Scorer(lpips_net), executor, on_event)

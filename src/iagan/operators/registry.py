@@ -134,7 +134,7 @@ class _Builder:
             raise SettingError(
                 f"The spec of operator '{name}' asks for matrices or tables above the limit of "
                 f"{self.limits.array_bytes} bytes. Take fewer measurements or smaller images, or "
-                "raise Limits.array_bytes."
+                "raise Limits.array_bytes (--limit on the command line)."
             )
         return operator
 
