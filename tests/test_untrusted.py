@@ -396,6 +396,9 @@ def observation(path, spec=SPEC, y=None, text=None, **about):
 
 
 SMALL = saved(np.zeros((1, 3, 4, 4), np.float32))
+GOOD = saved(np.array(json.dumps(ABOUT | {"operator": SPEC})))
+BEYOND_UNICODE = saved(np.array(json.dumps(ABOUT | {"operator": SPEC, "version": "X"})))
+BEYOND_UNICODE = BEYOND_UNICODE.replace(b"X\0\0\0", b"\xff\xff\xff\x7f")
 FLOATS = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}")
 
 
@@ -407,7 +410,9 @@ FLOATS = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999
         ({"y.npy": FLOATS, "about.npy": b""}, 0, ()),
         ({"y.npy": npy("{}") + bytes(500), "about.npy": bytes(500)}, 14, range(60, 80)),
         ({"y.npy": saved(np.zeros((1, 3, 4, 4))), "about.npy": b"a" * 200}, 12, ()),
-        ({"y.npy": SMALL, "about.npy": saved(np.array("a{}"))[:-4] + b"\xff\xff\xff\x7f"}, 0, ()),
+        ({"y.npy": SMALL, "about.npy": BEYOND_UNICODE}, 0, ()),
+        ({"y.npy": SMALL, "about.npy": GOOD}, 12, ()),
+        ({"y.npy": SMALL, "about.npy": GOOD}, 14, ()),
         ({"y.npy": saved(np.zeros(0, "U")), "about.npy": saved(np.array(""))}, 0, ()),
         ({f"\x1b[31m{i}.npy": b"" for i in range(40)}, 0, ()),
         ({}, 0, ()),
