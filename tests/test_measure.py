@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import iagan
 from iagan import measure
 from iagan.errors import MissingDependencyError, SettingError, ShapeError
 
@@ -152,3 +153,14 @@ def test_lpips_on_the_real_backbone_orders_images_as_people_do(hub):
     distance = [float(measure.lpips(x, truth, net="squeeze")) for x in (same, little, much)]
     assert distance[0] == pytest.approx(0, abs=1e-6)
     assert distance[0] < distance[1] < distance[2]
+
+
+def test_arrays_of_numpy_are_images_too(tmp_path):
+    image, truth = _pair()
+    for metric in (measure.psnr, measure.ssim, measure.haarpsi):
+        ours = torch.as_tensor(metric(image, truth))
+        assert torch.equal(torch.as_tensor(metric(image.numpy(), truth.numpy())), ours)
+    iagan.save_image(truth[:1].numpy(), tmp_path / "a.png")
+    y = iagan.observe(truth, iagan.operators.BicubicDownsample((3, 64, 64), 4))
+    projected = iagan.back_project(image.numpy(), y)
+    assert torch.equal(projected, iagan.back_project(image, y))

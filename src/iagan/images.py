@@ -20,7 +20,7 @@ from iagan.decode import darkness, decode, deep_grey, is_deep, log_notes
 from iagan.errors import ImageFileError, OutputError, SettingError, shown
 from iagan.files import open_regular, write_atomically
 from iagan.limits import LIMITS, Limits
-from iagan.types import Image
+from iagan.types import Image, ImageLike
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"),
@@ -78,7 +78,7 @@ def load_image(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Image:
 
 
 def save_image(
-    image: Image, path: str | os.PathLike[str], text: Mapping[str, str] | None = None
+    image: ImageLike, path: str | os.PathLike[str], text: Mapping[str, str] | None = None
 ) -> None:
     """One image `(1, 3 or 1, h, w)` as an 8-bit PNG, clamped to [0, 1], written atomically.
 
@@ -93,7 +93,8 @@ def save_image(
         raise OutputError(
             f"Images are saved as .png; got {shown(target)}. Name it {shown(target.stem)}.png."
         )
-    if image.shape[0] != 1 or image.shape[1] not in (1, 3):
+    image = torch.as_tensor(image)
+    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3):
         raise SettingError(
             f"save_image expects one image (1, 1 or 3, h, w); got {tuple(image.shape)}. "
             "Save a batch image by image."

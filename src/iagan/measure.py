@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from iagan.errors import MissingDependencyError, SettingError, ShapeError
-from iagan.types import Image, PerImage
+from iagan.operators.checks import as_tensor
+from iagan.types import ImageLike, PerImage
 
 BACKBONES: dict[str, str] = {
     "alex": "alexnet-owt-7be5be79.pth",
@@ -38,7 +40,7 @@ SLACK = 0.25
 of the pixels may exceed it."""
 
 
-def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
+def psnr(image: ImageLike, truth: Tensor | np.ndarray, data_range: float = 1.0) -> float:
     r"""$10 \log_{10}(r^2 / \overline{\mathrm{MSE}})$ in dB, the MSE averaged over the images first.
 
     As in arXiv 1906.05284, footnote 2; inf for equal images. Not the mean of `psnr_per_image`.
@@ -52,12 +54,14 @@ def psnr(image: Image, truth: Tensor, data_range: float = 1.0) -> float:
     return float(_psnr(image, truth, data_range, dim=None))
 
 
-def psnr_per_image(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
+def psnr_per_image(
+    image: ImageLike, truth: Tensor | np.ndarray, data_range: float = 1.0
+) -> PerImage:
     """The PSNR of each image in dB."""
     return _psnr(image, truth, data_range, dim=(1, 2, 3))
 
 
-def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
+def ssim(image: ImageLike, truth: Tensor | np.ndarray, data_range: float = 1.0) -> PerImage:
     """Structural similarity, 1 for equal images, averaged over the channels.
 
     With Wang et al.'s settings: a Gaussian window of 11×11, σ = 1.5, only where it lies inside the
@@ -69,7 +73,7 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     """
     from piq import ssim as similarity
 
-    _check(image, truth, data_range)
+    image, truth = _checked(image, truth, data_range)
     if min(image.shape[-2:]) < SSIM_WINDOW:
         raise ShapeError(
             f"SSIM expects images of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels; got "
@@ -81,7 +85,7 @@ def ssim(image: Image, truth: Tensor, data_range: float = 1.0) -> PerImage:
     return similarities.reshape(-1).to(image.dtype)
 
 
-def haarpsi(image: Image, truth: Tensor) -> PerImage:
+def haarpsi(image: ImageLike, truth: Tensor | np.ndarray) -> PerImage:
     """Haar wavelet-based perceptual similarity (Reisenhofer et al. 2018), 1 for equal images.
 
     Unlike LPIPS, it resembles no training loss of this project's priors.
@@ -92,7 +96,7 @@ def haarpsi(image: Image, truth: Tensor) -> PerImage:
     """
     from piq import haarpsi as similarity
 
-    _check(image, truth)
+    image, truth = _checked(image, truth)
     if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < HAARPSI_SIDE:
         raise ShapeError(
             f"HaarPSI expects grey or RGB images of at least {HAARPSI_SIDE}×{HAARPSI_SIDE} pixels; "
@@ -106,7 +110,7 @@ def haarpsi(image: Image, truth: Tensor) -> PerImage:
     return similarities.reshape(-1).to(image.dtype)
 
 
-def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
+def lpips(image: ImageLike, truth: Tensor | np.ndarray, net: str = "alex") -> PerImage:
     """Perceptual distance (Zhang et al. 2018, v0.1): lower is better. Images are clamped to [0, 1].
 
     **Arguments:**
@@ -115,7 +119,7 @@ def lpips(image: Image, truth: Tensor, net: str = "alex") -> PerImage:
     **Raises:** `MissingDependencyError` when the backbone is missing and cannot be downloaded;
     `ShapeError` for images that are not grey or RGB, or too small for the backbone.
     """
-    _check(image, truth)
+    image, truth = _checked(image, truth)
     network = _network(net)
     if image.shape[1] not in (1, 3) or min(image.shape[-2:]) < LPIPS_SIDE:
         raise ShapeError(
@@ -170,19 +174,20 @@ def _network(net: str) -> torch.nn.Module:
         ) from error
 
 
-def _psnr(image: Tensor, truth: Tensor, data_range: float, dim: tuple[int, ...] | None) -> Tensor:
+def _psnr(image: Any, truth: Any, data_range: float, dim: tuple[int, ...] | None) -> Tensor:
     """PSNR in dB, the MSE averaged over `dim`, or over everything."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    _check(image, truth, data_range)
+    image, truth = _checked(image, truth, data_range)
     reduction: Any = "elementwise_mean" if dim is None else "none"
     return peak_signal_noise_ratio(
         image.double(), truth.double(), data_range=float(data_range), dim=dim, reduction=reduction
     )
 
 
-def _check(image: Tensor, truth: Tensor, data_range: float = 1.0) -> None:
-    """Check that both images have the same shape, and values within the data range."""
+def _checked(image: Any, truth: Any, data_range: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Both images as tensors, of the same shape and with values within the data range."""
+    image, truth = as_tensor("A metric", image), as_tensor("A metric", truth)
     if image.shape != truth.shape or image.ndim != 4:
         raise ShapeError(
             f"Metrics expect images (batch, channels, h, w) of one shape; got "
@@ -199,3 +204,4 @@ def _check(image: Tensor, truth: Tensor, data_range: float = 1.0) -> None:
             f"Metrics expect images in [0, {data_range:g}]; got values from {got}. Rescale them, "
             "or pass data_range."
         )
+    return image, truth

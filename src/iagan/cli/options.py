@@ -148,7 +148,9 @@ def execution(args: argparse.Namespace) -> Execution:
     device = pick_device(args.device)
     if args.compile and device == "cpu":
         raise SettingError("--compile expects a GPU; got a CPU, which gains nothing. Leave it out.")
-    threads = args.threads or (idle_threads() if device == "cpu" else None)
+    threads = args.threads
+    if threads is None and device == "cpu":
+        threads = idle_threads()
     return Execution(device, args.precision, args.compile, threads)
 
 

@@ -14,8 +14,9 @@ from iagan.methods.estimate import Estimate
 from iagan.methods.task import Task
 from iagan.observation import Observation
 from iagan.operators import LinearOperator
+from iagan.operators.checks import as_tensor
 from iagan.operators.linalg import RCOND, to_double
-from iagan.types import Image
+from iagan.types import Image, ImageLike
 
 INVISIBLE = 1 / 255
 """Largest standard deviation of noise on an image in [0, 1] that nobody sees."""
@@ -103,17 +104,18 @@ class BackProjected(Method):
         ]
 
 
-def back_project(image: Image, observation: Observation) -> Image:
+def back_project(image: ImageLike, observation: Observation) -> Image:
     r"""The image nearest to `image` that fits y: $\hat x + A^\dagger(y - A\hat x)$ (eq. 10).
 
     Applied twice, in double precision: the second pass removes the rounding errors of the first.
 
     **Shapes:** `image` and the result are `(batch, channels, h, w)`.
     """
-    operator, y, x = observation.operator, to_double(observation.y), to_double(image)
+    given = as_tensor("back_project", image)
+    operator, y, x = observation.operator, to_double(observation.y), to_double(given)
     for _ in range(2):
         x = x + operator.pinv(y - operator(x))
-    return x.to(image.dtype)
+    return x.to(given.dtype)
 
 
 def noise_gain(operator: LinearOperator) -> float | None:
