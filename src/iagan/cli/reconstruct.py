@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from iagan.cli import operators, options
-from iagan.limits import LIMITS, MIB, Limits
+from iagan.limits import MIB, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit",
         type=int,
         metavar="MIB",
-        default=LIMITS.array_bytes // MIB,
-        help="memory that an input may ask for, such as its Gaussian matrix; raise it only for "
-        "files that you trust (default: %(default)s)",
+        default=4096,
+        help="memory that an input may ask for, such as its Gaussian matrix: lower it for files "
+        "of strangers (default: %(default)s)",
     )
     options.add_methods(parser, "iagan-bp without noise, iagan with")
     parser.add_argument("--truth", metavar="IMAGE", help="the true image or a folder: adds scores")
