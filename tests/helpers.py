@@ -1,5 +1,7 @@
 """Every operator at a size at which it is also a dense matrix; all laws run on each of them."""
 
+import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -173,3 +175,12 @@ def dense(operator: LinearOperator) -> Tensor:
     """The matrix of `forward` in real coordinates, `(m, n)`, column by column."""
     basis = torch.eye(operator.n, dtype=torch.float64).unflatten(1, operator.image_shape)
     return reals(operator(basis)).T
+
+
+def zipped(files, method=zipfile.ZIP_STORED):
+    """A zip archive of (name, content), as bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return stream.getvalue()

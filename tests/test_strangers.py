@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from helpers import zipped
 from iagan.errors import CheckpointError, ImageFileError, shown
 from iagan.images import save_image
 from iagan.limits import MIB, Limits
@@ -42,14 +43,6 @@ def png(width=8, height=8, level=9):
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     )
-
-
-def zipped(files, method=zipfile.ZIP_STORED):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
-    return stream.getvalue()
 
 
 def tarred(files, mode="w"):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from helpers import zipped
 from iagan.errors import CheckpointError, FileError
 from iagan.limits import MIB, Limits
 from iagan.priors import Began, Generator, UniformLatent, load_prior, save_prior
@@ -36,14 +37,6 @@ def state():
 def torch_bytes(content, legacy=False):
     stream = io.BytesIO()
     torch.save(content, stream, _use_new_zipfile_serialization=not legacy)
-    return stream.getvalue()
-
-
-def zipped(files, method=zipfile.ZIP_STORED):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
     return stream.getvalue()
 
 

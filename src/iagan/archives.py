@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 ENTRY_BYTES = 256
 """Bytes of a directory's entry, with a name of usual length."""
@@ -53,15 +54,23 @@ def check_directory(archive: zipfile.ZipFile) -> None:
         raise zipfile.BadZipFile("its directory is not where it should be")
 
 
-def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The bytes of a member: as many as the archive declares, whatever it holds.
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member, to be read piece by piece.
 
-    **Raises:** `zipfile.BadZipFile` for another number or another compression than deflate, whose
-    output can be bounded, and whatever `zipfile` raises for a broken member.
+    **Raises:** `zipfile.BadZipFile` for another compression than deflate, whose output can be
+    bounded, and whatever `zipfile` raises for a broken one.
     """
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise zipfile.BadZipFile("compressed by another method than deflate")
-    with archive.open(info) as file:
+    return archive.open(info)
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member: as many as the archive declares, whatever it holds.
+
+    **Raises:** `zipfile.BadZipFile` for another number, and what `open_member` raises.
+    """
+    with open_member(archive, info) as file:
         data = file.read(info.file_size)
     if len(data) != info.file_size:
         raise zipfile.BadZipFile(f"{len(data)} bytes, though it declares {info.file_size}")

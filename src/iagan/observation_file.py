@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iagan.archives import open_zip
+from iagan.archives import open_member, open_zip
 from iagan.errors import IaganError, ObservationFileError, shown
 from iagan.files import open_regular, write_atomically
 from iagan.limits import LIMITS, Limits
@@ -112,11 +112,9 @@ def _read_arrays(source: Path, limits: Limits) -> tuple[np.ndarray, str]:
 
 def _read_member(archive: zipfile.ZipFile, name: str, kinds: str, most: int) -> np.ndarray:
     info = archive.getinfo(name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is compressed by another method than deflate")
     if info.file_size > most + HEADER_BYTES:
         raise ValueError(f"{name} takes {info.file_size} bytes, above the limit of {most}")
-    with archive.open(info) as stream:
+    with open_member(archive, info) as stream:
         return read_array(stream, kinds, most)
 
 

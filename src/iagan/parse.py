@@ -68,7 +68,7 @@ def read_array(
     `stream` raises.
     """
     head = io.BytesIO(stream.read(HEADER_BYTES))
-    its_shape, by_columns, dtype = _header(head)
+    its_shape, by_columns, dtype = read_header(head)
     size = math.prod(its_shape) * dtype.itemsize
     if dtype.kind not in kinds or dtype.hasobject:
         raise ValueError(f"an array of {shown(dtype, 40)}, which is not accepted")
@@ -94,8 +94,11 @@ def read_array(
     return flat.reshape(its_shape, order="F" if by_columns else "C")
 
 
-def _header(head: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is stored by columns, dtype."""
+def read_header(head: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Of a .npy: its shape, whether it is stored by columns, its dtype.
+
+    **Raises:** `ValueError`, one line.
+    """
     try:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, by_columns, dtype = read[npy.read_magic(head)](head, max_header_size=HEADER_BYTES)

@@ -12,9 +12,10 @@ from iagan.cli import options
 from iagan.errors import ImageFileError, MissingDependencyError, SettingError, shown
 
 if TYPE_CHECKING:
-    from iagan.engine import Event, Execution
+    from iagan.engine import Execution
     from iagan.experiments.plan import Plan
     from iagan.priors import Generator
+    from iagan.show import ProgressBar
 
 TABLES = (
     *("table1", "table1-compact", "table2", "table3", "table4"),
@@ -106,8 +107,8 @@ def _run_theory(args: argparse.Namespace, folder: Path) -> None:
     keep_settings(folder / f"{THEORY}.json", kept | software(), tuple(kept))
     table = folder / f"{THEORY}.md"
     if not table.exists():
-        with _Progress() as progress:
-            rows = run_proposition2(settings, progress)
+        with _bar() as bar:
+            rows = run_proposition2(settings, bar)
         plot(rows, folder / "figures" / f"{THEORY}.png")
         note = in_brackets(quick_look(args.steps_scale))
         write_text(table, f"## Proposition 2{note}\n\n{markdown(rows, settings)}\n")
@@ -197,27 +198,16 @@ def _run_tables(
             f"{shown(folder)} also has records of {_images(len(others))} not named here; all are "
             "shown."
         )
-    with _Progress() as progress:
-        run(plan, generator, runs, progress, execution)
+    with _bar() as bar:
+        run(plan, generator, runs, bar, execution)
     print(write_tables(plan, runs, notes), end="")
 
 
-class _Progress:
-    """A bar on a terminal or in a notebook; elsewhere a line for each event with a message."""
+def _bar() -> ProgressBar:
+    """Where no bar can be drawn, the messages of events are printed instead."""
+    from iagan.show import ProgressBar
 
-    def __enter__(self) -> _Progress:
-        from iagan.show import ProgressBar
-
-        self.bar = ProgressBar()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def __call__(self, event: Event) -> None:
-        self.bar(event)
-        if event.message and not self.bar.shown:
-            _tell(event.message)
+    return ProgressBar(line=lambda event: event.message)
 
 
 def _tell(line: str) -> None:

@@ -90,11 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or go on training."""
+    from iagan.show import ProgressBar
     from iagan.train import RECIPES, train
 
     settings = _settings(args, RECIPES[args.recipe])
-    progress = _Progress()
-    with progress.bar:
+    with ProgressBar(line=_line) as bar:
         trained = train(
             settings,
             args.images,
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             half=args.half,
             device=options.pick_device(args.device),
             checkpoint_every=args.checkpoint_every,
-            on_event=progress,
+            on_event=bar,
         )
     for line in trained.skipped:
         print(f"skipped {line}", file=sys.stderr)
@@ -140,23 +140,13 @@ def _about(args: argparse.Namespace) -> About:
     return dc.replace(before, **{key: value for key, value in said.items() if value is not None})
 
 
-class _Progress:
-    """A bar on a terminal or in a notebook; elsewhere a line every hundred steps."""
+def _line(event: Event) -> str:
+    """One every hundred steps, where no bar is drawn."""
+    from iagan.show.progress import format_values
 
-    def __init__(self) -> None:
-        from iagan.show import ProgressBar
-
-        self.bar = ProgressBar()
-
-    def __call__(self, event: Event) -> None:
-        from iagan.show.progress import format_values
-
-        self.bar(event)
-        if self.bar.shown or event.phase == "images":
-            return
-        if event.step % 100 == 0 or event.step == event.total:
-            line = f"{event.step}/{event.total} {event.phase}: {format_values(event)}"
-            print(line, file=sys.stderr)
+    if event.phase == "images" or not (event.step % 100 == 0 or event.step == event.total):
+        return ""
+    return f"{event.step}/{event.total} {event.phase}: {format_values(event)}"
 
 
 def _counts(text: str) -> tuple[int, ...]:

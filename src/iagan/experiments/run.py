@@ -69,9 +69,9 @@ def run(
     `Cancelled`, `Interrupted`: what has a record is kept.
     """
     known = folder.records()
-    hashes = {record["image"]: {record["image_sha256"]} for record in known}
+    hashes: dict[str, set[str]] = {}
     for record in known:
-        hashes[record["image"]].add(record["image_sha256"])
+        hashes.setdefault(record["image"], set()).add(record["image_sha256"])
     for path in plan.images:
         _check_image(path, hashes, folder.path)
     done = {(r["setting"], r["method"], r["image"]) for r in known}
@@ -82,8 +82,9 @@ def run(
             for path, sha256 in zip(chunk.paths, chunk.hashes, strict=True):
                 _check_image(path, hashes, folder.path, sha256)
             _save_pictures(plan, folder, chunk, chunk.truth, "truth")
-            shown = observation.operator.naive(observation.y)
-            _save_pictures(plan, folder, chunk, shown, "observed")
+            if plan.save_images:
+                shown = observation.operator.naive(observation.y)
+                _save_pictures(plan, folder, chunk, shown, "observed")
             methods = tuple(plan.method(name, observation, generator) for name in names)
             own = tuple(seeds(plan, chunk.setting, chunk.paths))
             job = Job(observation, methods, generator, own, execution or Execution())

@@ -110,7 +110,8 @@ def load_input(
     true = None
     if truth is not None:
         file = _truth_file(Path(truth), path)
-        true = load_truth(file, observation.crop, prior.image_shape[1:], prior.about.crop)
+        size, crop = prior.image_shape[1:], prior.about.crop
+        true = load_truth(file, observation.crop, size, crop, limits=limits)
     return Input(path, observation, true, messages)
 
 
@@ -150,16 +151,17 @@ def _observe_picture(
         )
     picture, messages = _fit(photo, path, camera.crop, operator, shape)
     y = operator(picture) if masked else picture
-    sigma, said = _noise_std(y, path, camera, operator, shape[1] / _side(photo, camera.crop))
+    error = rounding_std(path, limits) * min(1.0, shape[1] / _side(photo, camera.crop))
+    sigma, said = _noise_std(y, camera, operator, error)
     return Observation(y, operator, sigma), (*messages, *said)
 
 
 def _noise_std(
-    y: Image, path: Path, camera: Camera, operator: LinearOperator, resized: float
+    y: Image, camera: Camera, operator: LinearOperator, rounding: float
 ) -> tuple[float, list[str]]:
     """σ as it was said, or estimated, at least that of the file's own error; and what to say."""
-    rounding = rounding_std(path) * min(1.0, resized)
-    if camera.noise_std != "auto" and not (isinstance(operator, Identity) and not camera.noise_std):
+    unsaid = isinstance(operator, Identity) and not camera.noise_std
+    if camera.noise_std != "auto" and not unsaid:
         if rounding <= max(camera.noise_std, VISIBLE):
             return max(camera.noise_std, rounding), []
         return rounding, [
@@ -222,6 +224,7 @@ def load_truth(
     crop: Crop | None = None,
     *,
     or_centred: bool = True,
+    limits: Limits = LIMITS,
 ) -> Image:
     """The true image, cropped as the observation was: `(1, 3, *size)`.
 
@@ -235,7 +238,7 @@ def load_truth(
 
     **Raises:** `ImageFileError`, `SettingError`; `ShapeError` where the square is unknown.
     """
-    truth = load_image(path)
+    truth = load_image(path, limits)
     if tuple(truth.shape[-2:]) == tuple(size) and square is None:
         return truth
     if square is None and not or_centred:

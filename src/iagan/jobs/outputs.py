@@ -55,6 +55,7 @@ class Outputs:
     ) -> None:
         self.path, self.overwrite = Path(output), overwrite
         self.labels = _labels(inputs)
+        self.uses = Counter(self.labels.values())
         self.is_file = self.path.suffix.lower() == ".png" and not self.path.is_dir()
         if self.is_file and (len(inputs) > 1 or methods > 1):
             raise SettingError(
@@ -77,7 +78,7 @@ class Outputs:
         if self.is_file:
             return [self.path]
         label = self.labels[path]
-        if list(self.labels.values()).count(label) > 1:
+        if self.uses[label] > 1:
             raise SettingError(
                 f"{path} and another input would both be written to {label}_{method}.png. Rename "
                 "one, or recover them in two calls."

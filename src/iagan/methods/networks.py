@@ -61,8 +61,8 @@ class AdaptedNetworks:
         self._stacked = len(networks) > 1 or execution.compile
         self._call = _compiled(_with_weights_each) if execution.compile else _with_weights_each
         if self._stacked:
-            each = [network.parameters() for network in networks]
-            own = {name: _stack([one[name] for one in each]) for name in each[0]}
+            each = [dict(network.module.named_parameters()) for network in networks]
+            own = {name: _stack([one[name].detach() for one in each]) for name in each[0]}
             self._module = _in_bfloat16(first) if self._quick else copy.deepcopy(first.module)
         else:
             self._module = copy.deepcopy(first.module).requires_grad_(True)

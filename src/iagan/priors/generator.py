@@ -81,6 +81,11 @@ class Generator(Prior):
         z: Latent = self.encoder(low + (high - low) * x)
         return z.view(-1, *self.latent.shape)
 
+    @property
+    def reference(self) -> Tensor:
+        """As of every prior, without a copy of the weights."""
+        return next(self.module.parameters(), torch.zeros(())).detach()
+
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights θ by name; buffers are not among them."""
         return {name: each.detach().clone() for name, each in self.module.named_parameters()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
@@ -24,17 +25,23 @@ class ProgressBar:
     **Arguments:**
     - `label`: what is being worked on.
     - `observation`: the objective that its noise alone leaves is shown beside that of the images.
+    - `line`: what is printed on stderr for an event where no bar is drawn; empty: nothing.
     """
 
-    def __init__(self, label: str = "", observation: Observation | None = None) -> None:
-        self.label = label
+    def __init__(
+        self,
+        label: str = "",
+        observation: Observation | None = None,
+        line: Callable[[Event], str] = lambda event: "",
+    ) -> None:
+        self.label, self.line = label, line
         floor = 0.0 if observation is None else float(observation.noise_floor.max()) ** 2
         self.floor = f", of the noise {floor:.3g}" if floor else ""
         self.phase = ""
         self.inner: Any = None
         self.outer: Any = None
-        told = logging.getLogger("iagan").isEnabledFor(logging.WARNING)
-        self.shown = told and (_is_terminal() or _in_notebook())
+        self.told = logging.getLogger("iagan").isEnabledFor(logging.WARNING)
+        self.shown = self.told and (_is_terminal() or _in_notebook())
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -50,6 +57,9 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         """Move the bar on."""
         if not self.shown:
+            line = self.line(event) if self.told else ""
+            if line:
+                print(line, file=sys.stderr)
             return
         if event.phase in OUTER:
             if event.total == 1:

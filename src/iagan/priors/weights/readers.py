@@ -14,6 +14,7 @@ from safetensors import safe_open
 from iagan.archives import open_zip, read_member
 from iagan.errors import CheckpointError
 from iagan.limits import LIMITS, Limits
+from iagan.parse import read_header
 from iagan.priors.weights.checks import (
     ENTRY_BYTES,
     Tensors,
@@ -133,12 +134,10 @@ def _read_npz(path: Path, limits: Limits) -> Tensors:
 def _check_array(data: bytes) -> None:
     """Refuse a .npy that declares another size than it has: it would be allocated first.
 
-    **Raises:** `CheckpointError`, or whatever numpy raises for a broken header.
+    **Raises:** `CheckpointError`; `ValueError` for a broken header.
     """
     stream = io.BytesIO(data)
-    first = np.lib.format.read_magic(stream) == (1, 0)
-    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    shape, _, dtype = read_header(stream)
     declared = math.prod(shape) * dtype.itemsize
     if declared != len(data) - stream.tell():
         raise CheckpointError(
