@@ -356,6 +356,9 @@ def test_the_command_line_runs_your_own_network(factory, tmp_path):
     made = ["--operator", "bicubic", "--scale", "2", "--method", "csgm", "--csgm-steps", "3"]
     assert main(["reconstruct", "photo.png", *own, *made, "-o", "out.png"]) == 0
     assert iagan.load_image(tmp_path / "out.png").shape == (1, 3, 8, 8)
+    seen = ["--operator", "bicubic", "--scale", "2", "-o", "y.npz"]
+    assert main(["observe", "out.png", *own, *seen]) == 0
+    assert iagan.load_observation("y.npz").operator.image_shape == (3, 8, 8)
     args = build_parser().parse_args(["demo", *own, "-o", "figures"])
     assert options.load_generator(args).image_shape == (3, 8, 8)
     assert main(["reconstruct", "photo.png", *own[4:], *made, "-o", "other.png"]) == 2

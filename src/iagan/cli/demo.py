@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("-o", "--output", metavar="FOLDER", default="demo-out")
     options.add_prior(parser)
-    parser.add_argument("--csgm-steps", type=int, metavar="N", help="fewer, for a quick look")
-    parser.add_argument("--steps", type=int, metavar="N", help="fewer, for a quick look")
+    options.add_execution(parser)
+    parser.add_argument("--csgm-steps", type=int, metavar="N", help="iterations of CSGM")
+    parser.add_argument("--steps", type=int, metavar="N", help="iterations of IAGAN")
     options.add_seed(parser)
     options.add_lpips(parser)
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     folder = Path(args.output)
     check_writable(folder / "figure.png")
-    generator = options.load_generator(args)
+    generator = options.load_generator(args, options.pick_device(args.device))
     truth = crop_square(astronaut(), None, generator.about.crop, generator.image_shape[1:])
     operator = BicubicDownsample(generator.image_shape, scale=SCALE)
     observation = observe(truth, operator)

@@ -27,10 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from iagan.images import crop_square, default_square, load_image
     from iagan.observation import observe
     from iagan.observation_file import save_observation
-    from iagan.priors import load_prior
 
     check_writable(args.output, ".npz")
-    generator = load_prior(args.prior)
+    generator = options.load_generator(args)
     photo = load_image(args.image)
     box = args.crop or default_square(photo, generator.about.crop)
     x = crop_square(photo, box, None, generator.image_shape[1:])

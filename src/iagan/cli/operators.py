@@ -1,4 +1,4 @@
-"""The options that describe a measurement, and the operator that they mean."""
+"""The options that describe a measurement, and the operator they stand for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from iagan.operators import LinearOperator
 
 AUTO = "auto"
-"""`--noise auto`: estimated from the picture."""
+"""`--noise auto`: estimated from the image."""
 OPERATORS = ("bicubic", "blur", "fourier", "gaussian", "inpaint", "denoise")
 BELONGING = {
     "bicubic": ("scale",),
@@ -26,44 +26,46 @@ BELONGING = {
 
 
 def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
-    """`--operator` and what describes it, `--noise`."""
+    """`--operator` with its options, and `--noise`."""
     group = parser.add_argument_group("the measurement")
     group.add_argument("--operator", choices=OPERATORS, required=required)
     group.add_argument("--scale", type=int, metavar="S", help="bicubic: downscaling factor")
-    group.add_argument("--size", type=int, metavar="K", help="blur: K×K (default: 9)")
+    group.add_argument(
+        "--size", type=int, metavar="K", help="blur: size of the K×K kernel (default: 9)"
+    )
     group.add_argument(
         "--border",
         choices=("mirror", "circular"),
-        help="blur: beyond the border (default: mirror)",
+        help="blur: boundary condition (default: mirror)",
     )
     group.add_argument(
         "--ratio",
         type=float,
         metavar="R",
-        help="fourier, gaussian, inpaint: share measured, (0, 1]",
+        help="fourier, gaussian, inpaint: fraction that is measured, in (0, 1]",
     )
     group.add_argument(
         "--sampling",
         choices=("compact", "scattered"),
-        help="fourier with --ratio: keep nearly all low frequencies, or leave gaps there too as "
+        help="fourier with --ratio: sample nearly all low frequencies, or leave gaps there too, as "
         "the paper's masks do, which is harder (default: compact)",
     )
     group.add_argument(
-        "--mask", metavar="FILE", help="fourier, inpaint: PNG or .npy, white or 1 is measured"
+        "--mask", metavar="FILE", help="fourier, inpaint: PNG or .npy; white or 1 means measured"
     )
     group.add_argument(
         "--box",
         type=_rectangle,
         metavar="LEFT,TOP,WIDTH,HEIGHT",
-        help="inpaint: the hole, in pixels of the prior's size",
+        help="inpaint: the missing rectangle, in pixels of the prior's image size",
     )
     group.add_argument(
         "--noise",
         type=float if required else _noise,
         metavar="N",
         default=0.0,
-        help="std of the noise, /255"
-        + ("" if required else "; auto: as a blurred or noisy picture has it")
+        help="noise standard deviation, in units of 1/255"
+        + ("" if required else "; auto: estimated from a blurred or noisy image")
         + " (default: 0)",
     )
 
@@ -90,7 +92,7 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
     kind = operators.SubsampledFourier if args.operator == "fourier" else operators.Inpaint
     if args.mask is not None:
         if args.ratio is not None:
-            raise SettingError("--mask says what is measured; leave --ratio out beside it.")
+            raise SettingError("--mask already determines what is measured; leave --ratio out.")
         return kind(image_shape, load_mask(args.mask, (height, width)))
     if args.operator == "inpaint" and args.box is not None:
         return operators.Inpaint.box(image_shape, *args.box)
@@ -102,7 +104,7 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
 
 
 def check_belonging(args: argparse.Namespace) -> None:
-    """Refuse options that say nothing of the operator that was named, if one was.
+    """Refuse options that do not apply to the operator, if there is one.
 
     **Raises:** `SettingError`.
     """
@@ -121,7 +123,7 @@ def _noise(text: str) -> float | str:
 
 
 def noise_std(args: argparse.Namespace) -> float:
-    """`--noise`, /255 on the command line, in the [0, 1] scale of images."""
+    """`--noise` in the [0, 1] scale of images; on the command line it is in units of 1/255."""
     if not 0 <= args.noise < float("inf"):
         raise SettingError(f"--noise expects a standard deviation of at least 0; got {args.noise}.")
     return float(args.noise) / 255

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean. Heavy imports wait for their use."""
+"""Options shared by several commands. Heavy modules are imported only when needed."""
 
 from __future__ import annotations
 
@@ -18,39 +18,45 @@ LPIPS_NETS = ("alex", "vgg", "squeeze")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
-    """`--prior`, `--weights`, `--latent`, `--device`, `--precision`, `--compile`, `--threads`."""
+    """`--prior`, `--weights`, `--latent`."""
     parser.add_argument(
         "--prior",
         metavar="P",
         default="faces",
-        help="a path to a checkpoint, or a name from 'iagan priors' (default: faces, which is in "
-        "the package); with --weights, a network of your own as module:factory",
+        help="a checkpoint file, or a name from 'iagan priors' (default: faces, included in the "
+        "package); with --weights, your own network as module:factory",
     )
-    parser.add_argument("--weights", metavar="FILE", help="the state dict of that network")
+    parser.add_argument("--weights", metavar="FILE", help="state dict of your own network")
     parser.add_argument(
-        "--latent", metavar="LAW:SHAPE", help="its latents, such as normal:512 or uniform:64"
+        "--latent",
+        metavar="LAW:SHAPE",
+        help="distribution and shape of its latents, such as normal:512 or uniform:64",
     )
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """`--device`, `--precision`, `--compile`, `--threads`."""
     add_device(parser)
     parser.add_argument(
         "--precision",
         choices=("float32", "mixed", "bfloat16"),
         default="float32",
-        help="numeric precision of the prior's network; bfloat16 is quicker on a recent GPU or "
-        "processor; mixed: bfloat16 for CSGM only. L-BFGS (--effort fast) always runs in float32 "
+        help="numeric precision of the prior's network; bfloat16 is faster on recent GPUs and "
+        "processors; mixed: bfloat16 for CSGM only. L-BFGS (--effort fast) always runs in float32 "
         "(default: float32)",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="on a GPU, let torch.compile translate the prior's network: half a minute, then "
-        "fewer and larger steps",
+        help="GPU only: compile the prior's network with torch.compile, which takes half a minute "
+        "and makes every step faster",
     )
     parser.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="CPU threads at most (default: those that other programs leave free when it starts; "
-        "the last digits of a result depend on their number)",
+        help="maximum number of CPU threads (default: the cores that are idle at the start; the "
+        "last digits of a result depend on it)",
     )
 
 
@@ -60,7 +66,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
-        help="where to compute (default: a GPU if there is one)",
+        help="device to compute on (default: a CUDA GPU if available, else the CPU)",
     )
 
 
@@ -71,7 +77,7 @@ def add_methods(parser: argparse.ArgumentParser, default: str) -> None:
         type=_methods,
         action="extend",
         metavar="NAME,…",
-        help=f"of {', '.join(METHODS)}; several by commas or by repeating it (default: {default})",
+        help=f"one or more of {', '.join(METHODS)}, separated by commas (default: {default})",
     )
 
 
@@ -81,7 +87,7 @@ def add_crop(parser: argparse.ArgumentParser) -> None:
         "--crop",
         type=_box,
         metavar="LEFT,TOP,SIDE",
-        help="the square of the photograph to take, in pixels (default: what the prior expects)",
+        help="square of the photograph to use, in pixels (default: the one the prior expects)",
     )
 
 
@@ -98,7 +104,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def add_scores(parser: argparse.ArgumentParser) -> None:
     """`--lpips`, `--json`."""
     add_lpips(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON record a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON record per line")
 
 
 def add_lpips(parser: argparse.ArgumentParser) -> None:
@@ -107,21 +113,20 @@ def add_lpips(parser: argparse.ArgumentParser) -> None:
         "--lpips",
         choices=(*LPIPS_NETS, "none"),
         default="alex",
-        help="backbone of LPIPS, or none to leave it out (default: alex, the paper's)",
+        help="LPIPS backbone, or none to omit LPIPS (default: alex, as in the paper)",
     )
 
 
 def lpips_net(args: argparse.Namespace) -> str | None:
-    """`--lpips`; None where it is to be left out."""
+    """`--lpips`; None to omit it."""
     return None if args.lpips == "none" else str(args.lpips)
 
 
-def load_generator(args: argparse.Namespace) -> Generator:
-    """The prior on the device that was asked for."""
+def load_generator(args: argparse.Namespace, device: str = "cpu") -> Generator:
+    """The prior, with a progress bar while it is downloaded."""
     from iagan.priors import load_prior
     from iagan.show import ProgressBar
 
-    device = pick_device(args.device)
     prior = own_prior(args)
     if not isinstance(prior, str):
         return prior.to(device)
@@ -130,7 +135,7 @@ def load_generator(args: argparse.Namespace) -> Generator:
 
 
 def own_prior(args: argparse.Namespace) -> Generator | str:
-    """The network that `--prior` names, with `--weights`; without them the word after `--prior`."""
+    """The user's own network with `--weights`, or the name or path after `--prior`."""
     if args.weights is None:
         if args.latent is not None:
             raise SettingError("--latent expects --weights beside it; got none. Leave it out.")
@@ -147,7 +152,9 @@ def execution(args: argparse.Namespace) -> Execution:
 
     device = pick_device(args.device)
     if args.compile and device == "cpu":
-        raise SettingError("--compile expects a GPU; got a CPU, which gains nothing. Leave it out.")
+        raise SettingError(
+            "--compile expects a GPU; got a CPU, where it has no effect. Leave it out."
+        )
     threads = args.threads
     if threads is None and device == "cpu":
         threads = idle_threads()
@@ -155,7 +162,7 @@ def execution(args: argparse.Namespace) -> Execution:
 
 
 def pick_device(expected: str) -> str:
-    """`--device`, made sure of; "auto" is a CUDA GPU where there is one."""
+    """`--device`, if available; "auto" is a CUDA GPU if there is one, else the CPU."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -168,7 +175,7 @@ def pick_device(expected: str) -> str:
 
 
 def _methods(text: str) -> list[str]:
-    """Names by commas, each one known."""
+    """Comma-separated names of methods."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in METHODS:
@@ -178,7 +185,7 @@ def _methods(text: str) -> list[str]:
 
 
 def integers(text: str, names: str) -> tuple[int, ...]:
-    """The whole numbers that `text` separates by commas, as many as `names` names."""
+    """Comma-separated integers, one for each of the comma-separated `names`."""
     try:
         values = tuple(int(part) for part in text.split(","))
     except ValueError:

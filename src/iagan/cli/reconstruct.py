@@ -28,32 +28,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         metavar="Y",
         nargs="+",
-        help="observations (.npz), images measured as --operator says, or folders of them",
+        help="observations (.npz), images measured as described by --operator, or folders of these",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="OUT",
         default=".",
-        help="a PNG for one input and one method, else a folder for STEM_METHOD.png (default: .)",
+        help="a PNG (one input, one method), or a folder for STEM_METHOD.png (default: .)",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace outputs that exist; otherwise those made with the same settings are skipped",
+        help="replace existing outputs; by default those made with the same settings are skipped",
     )
     parser.add_argument(
         "--limit",
         type=int,
         metavar="MIB",
         default=4096,
-        help="memory that an input may ask for, such as its Gaussian matrix: lower it for files "
-        "of strangers (default: %(default)s)",
+        help="memory that one input may require, for example for its Gaussian matrix; lower it for "
+        "untrusted files (default: %(default)s)",
     )
-    options.add_methods(parser, "iagan-bp without noise, iagan with")
-    parser.add_argument("--truth", metavar="IMAGE", help="the true image or a folder: adds scores")
-    parser.add_argument("--figure", metavar="OUT.png", help="draw truth | observed | each method")
+    options.add_methods(parser, "iagan-bp without noise, iagan with noise")
+    parser.add_argument(
+        "--truth", metavar="IMAGE", help="true image, or a folder of them, to compute scores"
+    )
+    parser.add_argument(
+        "--figure", metavar="OUT.png", help="save a figure: truth | observed | each method"
+    )
     options.add_prior(parser)
+    options.add_execution(parser)
     options.add_crop(parser)
     _add_effort(parser)
     operators.add_operator(parser, required=False)
@@ -72,17 +77,21 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--csgm-steps", type=int, metavar="N", help="iterations of CSGM")
     group.add_argument("--steps", type=int, metavar="N", help="iterations of IAGAN or DIP")
     group.add_argument(
-        "--restarts", type=int, metavar="K", default=1, help="random starts of z (default: 1)"
+        "--restarts",
+        type=int,
+        metavar="K",
+        default=1,
+        help="number of random starts of z (default: 1)",
     )
     group.add_argument(
         "--bounded-latent",
         action="store_true",
-        help="project z onto the support of its distribution after each step",
+        help="project z onto the support of its distribution after every step",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Recover all inputs, print a line an image; carry on past a bad one."""
+    """Recover all inputs and print a line for each; a bad one does not stop the rest."""
     from iagan.files import check_writable
     from iagan.jobs import Scorer, find_inputs, recover
     from iagan.show import ProgressBar, figure, figure_rows
@@ -133,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _method(name: str | None, args: argparse.Namespace) -> Callable[..., Method]:
-    """The preset for each observation, with the options of effort."""
+    """The preset for an observation, with the options of effort applied."""
     from iagan.methods import presets
 
     def choose(observation: Observation, prior: Generator) -> Method:
@@ -149,7 +158,7 @@ def _method(name: str | None, args: argparse.Namespace) -> Callable[..., Method]
 
 
 def _print(outcome: Outcome, as_json: bool) -> None:
-    """A result on stdout; what was not done, and why, on stderr."""
+    """Print a result to stdout; what was skipped, stopped or failed, and why, to stderr."""
     from iagan.jobs import to_json
 
     if outcome.error is not None:

@@ -22,7 +22,7 @@ TABLES = (
     *("figure2", "misaligned", "runtime"),
 )
 THEORY = "proposition2"
-"""The one that needs neither images nor a prior."""
+"""The experiment that needs neither images nor a prior."""
 COMPARED = (
     "prior",
     "prior_sha256",
@@ -34,7 +34,7 @@ COMPARED = (
     "lpips",
     "save_images",
 )
-"""What a run that goes on must have in common with its beginning."""
+"""Settings that must not change when a run is resumed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,33 +43,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "tables", metavar="TABLE", nargs="+", choices=choices, help=", ".join(choices)
     )
-    parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help="photographs")
-    parser.add_argument("-n", "--count", type=int, metavar="N", help="the first N that can be read")
-    parser.add_argument("-o", "--output", metavar="RUN", required=True, help="a folder; resumable")
-    options.add_methods(parser, "all of the table")
+    parser.add_argument(
+        "--images", metavar="DIR", nargs="+", default=[], help="photographs, or folders of them"
+    )
+    parser.add_argument(
+        "-n", "--count", type=int, metavar="N", help="use the first N readable images"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="RUN",
+        required=True,
+        help="folder of the run; a run can be resumed",
+    )
+    options.add_methods(parser, "all methods of the table")
     parser.add_argument(
         "--setting",
         type=lambda text: text.split(","),
         action="extend",
         metavar="KEY,…",
-        help="only these, as sr-4; several by commas or by repeating it",
+        help="run only these settings, such as sr-4, separated by commas",
     )
     parser.add_argument(
-        "--effort", choices=("paper", "fast"), default="paper", help="iterations (default: paper)"
+        "--effort",
+        choices=("paper", "fast"),
+        default="paper",
+        help="iteration counts: the paper's, or those of iagan reconstruct (default: paper)",
     )
     parser.add_argument(
         "--steps-scale",
         type=float,
         default=1.0,
         metavar="F",
-        help="share of the iterations, above 0 and up to 1: a quick look, and marked as such",
+        help="fraction of the iterations, in (0, 1], for a quick look; the tables say so",
     )
     parser.add_argument(
-        "--restarts", type=int, default=1, metavar="K", help="starts of z (default: 1)"
+        "--restarts",
+        type=int,
+        default=1,
+        metavar="K",
+        help="number of random starts of z (default: 1)",
     )
-    parser.add_argument("--save-images", action="store_true", help="and draw figures of them")
+    parser.add_argument(
+        "--save-images", action="store_true", help="save the images and draw figures of them"
+    )
     options.add_lpips(parser)
     options.add_prior(parser)
+    options.add_execution(parser)
     options.add_seed(parser)
 
 
@@ -93,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_theory(args: argparse.Namespace, folder: Path) -> None:
-    """A minute: what was killed begins again, what is done is printed again."""
+    """Run Proposition 2, which takes a minute, unless it is done; print its table."""
     import dataclasses as dc
 
     from iagan.experiments.plan import in_brackets, quick_look
@@ -116,7 +136,7 @@ def _run_theory(args: argparse.Namespace, folder: Path) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
-    """What is to be run, before anything is written; and what the table must say of the images."""
+    """The plan, the prior and notes on the images for the table; nothing is written yet."""
     from iagan.experiments.plan import Plan, readable
     from iagan.images import find_images
 
@@ -148,12 +168,12 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
         save_images=args.save_images,
     )
     _check_lpips(plan)
-    generator = options.load_generator(args)
+    generator = options.load_generator(args, options.pick_device(args.device))
     return plan, generator, _notes(generator, good, skipped)
 
 
 def _check_lpips(plan: Plan) -> None:
-    """See that LPIPS can be measured before hours are spent."""
+    """Check that LPIPS is available before a run of hours starts."""
     from iagan import measure
 
     if plan.lpips_net is not None:
@@ -164,7 +184,7 @@ def _check_lpips(plan: Plan) -> None:
 
 
 def _notes(generator: Generator, good: dict[Path, int], skipped: dict[Path, str]) -> list[str]:
-    """Tell of images that are not as expected, and return what the table says of them."""
+    """Warn about skipped and enlarged images, and return the notes for the table."""
     notes = []
     for why in skipped.values():
         _tell(f"skipped: {why}")
@@ -204,7 +224,7 @@ def _run_tables(
 
 
 def _bar() -> ProgressBar:
-    """Where no bar can be drawn, the messages of events are printed instead."""
+    """A progress bar; where none can be drawn, the messages of events are printed."""
     from iagan.show import ProgressBar
 
     return ProgressBar(line=lambda event: event.message)

@@ -18,28 +18,31 @@ if TYPE_CHECKING:
 
 NUMBERS = {
     "size": (int, "side of the images in pixels; began: 32, 64 or 128"),
-    "latent": (int, "entries of z"),
-    "batch": (int, "images a step"),
-    "autoencoder_steps": (int, "steps of the first phase, in which images are only reconstructed"),
-    "steps": (int, "adversarial steps after it; may be raised when a run goes on"),
-    "learning_rate": (float, "Adam's"),
-    "ema": (float, "decay of the running mean of the weights"),
-    "kl_weight": (float, "scale of the likelihood: smaller is sharper, samples are worse"),
-    "perceptual_weight": (float, "vae-gan: of the distance between features"),
-    "adversarial_weight": (float, "vae-gan: of the adversarial loss"),
-    "width": (int, "began: channels of every layer of the generator"),
-    "gamma": (float, "began: diversity ratio, smaller is smoother and less diverse"),
-    "anchor": (float, "began: weight of the reconstruction in the adversarial phase"),
-    "holdout": (int, "the last images, kept for validation"),
-    "seed": (int, "random seed of the weights and of every step"),
+    "latent": (int, "dimension of z"),
+    "batch": (int, "images per step"),
+    "autoencoder_steps": (int, "steps of the first phase, without adversarial loss"),
+    "steps": (int, "adversarial steps after it; may be increased with --resume"),
+    "learning_rate": (float, "learning rate of Adam"),
+    "ema": (float, "decay of the exponential moving average of the weights"),
+    "kl_weight": (
+        float,
+        "weight of the KL term: smaller values give sharper reconstructions and worse samples",
+    ),
+    "perceptual_weight": (float, "vae-gan: weight of the perceptual loss"),
+    "adversarial_weight": (float, "vae-gan: weight of the adversarial loss"),
+    "width": (int, "began: channels of each layer of the generator"),
+    "gamma": (float, "began: diversity ratio; smaller is smoother and less diverse"),
+    "anchor": (float, "began: weight of the reconstruction loss in the adversarial phase"),
+    "holdout": (int, "number of images, the last ones, kept for validation"),
+    "seed": (int, "random seed for the initial weights and for every step"),
 }
-"""Options that replace the recipe's field of the same name."""
+"""Options that replace the field of the same name in the recipe."""
 
 CROPS = {
-    "--crop": "of training images of exactly WIDTH×HEIGHT take this square (default: the centred "
-    "one, as of all others)",
-    "--photo-crop": "the square that the finished prior expects of photographs of that size "
-    "(default: as --crop)",
+    "--crop": "square to use of training images of exactly WIDTH×HEIGHT (default: the centred one, "
+    "as for all other sizes)",
+    "--photo-crop": "square that the finished prior expects of photographs of that size (default: "
+    "that of --crop)",
 }
 
 
@@ -47,49 +50,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("images", metavar="IMAGES", help="a folder, .tar or .zip of images")
     parser.add_argument("-o", "--output", metavar="PRIOR.safetensors", required=True)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--name", help="of the prior")
-    parser.add_argument("--license", help="of the images, hence of the prior")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument("--name", help="name of the prior, kept in its file")
+    parser.add_argument(
+        "--license", help="license of the training images, kept in the prior's file"
+    )
     parser.add_argument("--half", action="store_true", help="save the weights in float16")
     parser.add_argument(
-        "--checkpoint-every", type=int, metavar="N", default=500, help="steps (default: 500)"
+        "--checkpoint-every",
+        type=int,
+        metavar="N",
+        default=500,
+        help="steps between checkpoints (default: 500)",
     )
     options.add_device(parser)
-    group = parser.add_argument_group("the run")
+    group = parser.add_argument_group("training")
     group.add_argument(
         "--recipe",
         choices=("vae-gan", "began", "began-cpu"),
         default="vae-gan",
-        help="vae-gan: sharp and quick to train, 128×128; began: as published, for a GPU; "
-        "began-cpu: for two cores and some hours, 64×64 (default: vae-gan)",
+        help="vae-gan: sharp and fast to train, 128×128; began: as published, for a GPU; "
+        "began-cpu: 64×64, for two cores and some hours (default: vae-gan)",
     )
     group.add_argument(
         "--channels",
         type=_counts,
         metavar="N,N,…",
-        help="vae-gan: of the decoder at 4×4, 8×8, …, the images' size",
+        help="vae-gan: channels of the decoder at 4×4, 8×8, …, full size",
     )
     group.add_argument(
         "--encoder-channels",
         type=_counts,
         metavar="N,N,…",
-        help="vae-gan: of the encoder at half the images' size, …, 4×4",
+        help="vae-gan: channels of the encoder at half size, …, 4×4",
     )
     for name, (kind, line) in NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=line)
     for name, line in CROPS.items():
         group.add_argument(name, type=_crop, metavar="WIDTH,HEIGHT,LEFT,TOP,SIDE", help=line)
     group.add_argument(
-        "--start", metavar="PRIOR", help="vae-gan: begin with this prior's weights (a name or path)"
+        "--start",
+        metavar="PRIOR",
+        help="vae-gan: start from the weights of this prior (a name or path)",
     )
     group.add_argument("--law", choices=("uniform", "normal"), help="began: distribution of z")
     group.add_argument(
-        "--encoder", choices=("began", "light"), help="began: light has a twentieth of the cost"
+        "--encoder", choices=("began", "light"), help="began: encoder; light costs a twentieth"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or go on training."""
+    """Train, or continue training."""
     from iagan.show import ProgressBar
     from iagan.train import RECIPES, train
 
@@ -113,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, recipe: TrainSettings) -> TrainSettings:
-    """The recipe with what was said on the command line in place of its own."""
+    """The recipe, with the fields given on the command line replaced."""
     from iagan.errors import SettingError
 
     names = (*NUMBERS, "law", "encoder", "crop", "channels", "encoder_channels", "start")
@@ -129,7 +140,7 @@ def _settings(args: argparse.Namespace, recipe: TrainSettings) -> TrainSettings:
 
 
 def _about(args: argparse.Namespace) -> About:
-    """What was said on this command line, else when the run that goes on was started."""
+    """From this command line, else from the one that started the resumed run."""
     from iagan.priors import About, load_prior
 
     before = About(source="iagan train")
@@ -141,7 +152,7 @@ def _about(args: argparse.Namespace) -> About:
 
 
 def _line(event: Event) -> str:
-    """One every hundred steps, where no bar is drawn."""
+    """A line every hundred steps, when there is no progress bar."""
     from iagan.show.progress import format_values
 
     if event.phase == "images" or not (event.step % 100 == 0 or event.step == event.total):
