@@ -11,6 +11,7 @@ from .errors import IaganError as IaganError
 from .errors import Interrupted as Interrupted
 from .images import load_image as load_image
 from .images import save_image as save_image
+from .isolation import isolated as isolated
 from .limits import Limits as Limits
 from .methods import CSGM as CSGM
 from .methods import DIP as DIP

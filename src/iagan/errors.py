@@ -8,6 +8,7 @@
     │   ├── ObservationFileError    an .npz that is not an iagan observation
     │   ├── CheckpointError         unknown layout, truncated, or unsafe to load
     │   └── OutputError             a path that cannot be written
+    ├── LimitError              work in a process of its own exceeded its memory or time
     ├── MissingDependencyError  an optional package or backbone is not installed
     └── Cancelled               work was stopped early; holds partial results
         └── Interrupted             by Ctrl-C; also a KeyboardInterrupt
@@ -51,6 +52,10 @@ class CheckpointError(FileError):
 
 class OutputError(FileError):
     """A file or folder that cannot be written."""
+
+
+class LimitError(IaganError):
+    """Work in a process of its own (`iagan.isolated`) exceeded its memory or time."""
 
 
 class MissingDependencyError(IaganError, ImportError):

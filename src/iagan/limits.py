@@ -6,7 +6,7 @@ import dataclasses as dc
 
 from iagan.errors import SettingError
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 
 
 @dc.dataclass(frozen=True)
