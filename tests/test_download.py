@@ -88,7 +88,7 @@ def _left(folder: Path) -> list[str]:
 
 
 def test_a_named_prior_is_fetched_once_and_says_its_license(named, server, tmp_path, caplog):
-    assert named.place == "to fetch"
+    assert named.availability == "downloadable"
     events: list[Event] = []
     first = load_prior("small", on_event=events.append)
     assert {event.phase for event in events} == {"download"}
@@ -97,7 +97,7 @@ def test_a_named_prior_is_fetched_once_and_says_its_license(named, server, tmp_p
     assert (steps[-1], events[-1].total) == (named.bytes, named.bytes)
     assert first.about.license == "CC0"
     assert "license: CC0" in caplog.text
-    assert named.place == "fetched"
+    assert named.availability == "downloaded"
     again = load_prior("small")
     assert server.requests == 1
     z = torch.zeros(1, 8)
@@ -107,7 +107,7 @@ def test_a_named_prior_is_fetched_once_and_says_its_license(named, server, tmp_p
 
 def test_a_download_that_broke_off_leaves_nothing(named, server, tmp_path):
     server.limit = len(server.data) // 2
-    with pytest.raises(FileError, match="Cannot fetch .*Try again"):
+    with pytest.raises(FileError, match="Cannot download .*Try again"):
         load_prior("small")
     assert _left(tmp_path / "home") == []
     server.limit = None
@@ -117,7 +117,7 @@ def test_a_download_that_broke_off_leaves_nothing(named, server, tmp_path):
 
 def test_another_file_than_the_known_one_is_refused_and_deleted(named, server, tmp_path):
     server.data = server.data[:-1] + b"x"
-    with pytest.raises(CheckpointError, match="SHA-256 .* was expected; got") as caught:
+    with pytest.raises(CheckpointError, match="expected SHA-256 .*, got") as caught:
         load_prior("small")
     assert "\n" not in str(caught.value)
     assert _left(tmp_path / "home") == []
@@ -150,7 +150,7 @@ def test_an_absent_server_and_an_absent_file_end_in_one_line(named, server, tmp_
         download(address, tmp_path / "x", ExpectedFile(), lambda path: None)
 
     for address in ("http://127.0.0.1:9/x", "http://no-such-host.invalid/x", "file:///no/where"):
-        with pytest.raises(FileError, match=r"Cannot fetch .*Try again") as caught:
+        with pytest.raises(FileError, match=r"Cannot download .*Try again") as caught:
             fetch(address)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "x").exists()

@@ -132,7 +132,7 @@ def test_known_priors_say_their_license_and_are_plain_data():
     assert [prior.name for prior in available_priors()] == list(PRIORS)
     for prior in available_priors():
         assert prior.license
-        assert prior.source.startswith("https://") or prior.place == "in the package"
+        assert prior.source.startswith("https://") or prior.availability == "bundled"
         assert prior.architecture in ("began", "pggan", "tapered")
         assert "\n" not in prior.describe()
         assert prior.name in prior.describe()
@@ -179,7 +179,7 @@ def test_a_prior_in_the_package_is_the_listed_file_and_small(name, side, crop):
     content = (files("iagan") / "data" / entry.file).read_bytes()
     assert len(content) == entry.bytes <= 8_000_000
     assert hashlib.sha256(content).hexdigest() == entry.sha256
-    assert entry.place == "in the package"
+    assert entry.availability == "bundled"
     prior = load_prior(name)
     assert prior.about.license == entry.license
     assert "LICENSE-faces.txt" in entry.describe()

@@ -141,11 +141,11 @@ def test_a_function_is_a_factory_too_and_an_encoder_is_a_network(tmp_path):
         x = torch.rand(2, 1, 8, 8)
         assert torch.equal(again.encode(x), prior.encode(x))
         register("flat", make)  # as a module that is imported anew does
-        with pytest.raises(SettingError, match="no other network has"):
+        with pytest.raises(SettingError, match="not in use"):
             register("flat", Smooth)
         longer = make(7)
         longer.settings = {"length": 5}
-        with pytest.raises(SettingError, match="settings with which 'flat' is made again"):
+        with pytest.raises(SettingError, match="settings that recreate 'flat'"):
             save_prior(iagan.Generator(longer, "normal:7", about=about), tmp_path / "q.safetensors")
     finally:
         NETWORKS.pop("flat", None)
@@ -163,9 +163,9 @@ def test_a_latent_space_keeps_its_tensors_in_the_file(monkeypatch, tmp_path):
     monkeypatch.delitem(LATENTS, "layers")
     with pytest.raises(CheckpointError, match="law as one of normal"):
         load_prior(tmp_path / "p.safetensors")
-    with pytest.raises(SettingError, match="registered latents"):
+    with pytest.raises(SettingError, match="registered latent space"):
         save_prior(prior, tmp_path / "p.safetensors")
-    with pytest.raises(SettingError, match="no other space has"):
+    with pytest.raises(SettingError, match="not in use"):
         register_latent(type("Other", (Layers,), {"law": "normal"}))
 
 
@@ -175,7 +175,7 @@ def test_a_saved_prior_of_a_network_that_is_not_registered(tmp_path):
         patch.setitem(NETWORKS, "smooth", Smooth)
         prior = iagan.Generator(trained(Smooth()), "normal:5")
         save_prior(prior, path)
-    with pytest.raises(CheckpointError, match="'smooth'; known are began"):
+    with pytest.raises(CheckpointError, match="'smooth'; known: began"):
         load_prior(path)
     again = load_prior(path, network=Smooth)
     assert torch.equal(again(torch.ones(1, 5)), prior(torch.ones(1, 5)))
@@ -367,8 +367,8 @@ def test_the_command_line_runs_your_own_network(factory, tmp_path):
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"network": "my_networks:make"}, SettingError, "also the latents"),
-        ({"latent": "normal:4"}, SettingError, "beside network alone"),
+        ({"network": "my_networks:make"}, SettingError, "also expects latent"),
+        ({"latent": "normal:4"}, SettingError, "only together with network"),
         ({"network": "no_such:make", "latent": "normal:4"}, SettingError, "No module named"),
         ({"network": "my_networks:none", "latent": "normal:4"}, SettingError, "no attribute"),
         ({"network": "my_networks", "latent": "normal:4"}, SettingError, "module:factory"),

@@ -108,8 +108,8 @@ NASTY = {
     "a key of pairs": (BOMB, "parts"),
     "a key of pairs in torch's file": (torch_zip(BOMB), "parts"),
     "the same, in capitals": (torch_zip(b"N.", ("archive/DATA.pkl", BOMB)), "parts"),
-    "a set of pairs": (b"\x80\x04\x8f(K\x01K\x01\x86\x90.", "no text"),
-    "colliding keys": (b"\x80\x02}(\x8a\x05\x00\x00\x00\x00\x01Nu.", "no text"),
+    "a set of pairs": (b"\x80\x04\x8f(K\x01K\x01\x86\x90.", "not text"),
+    "colliding keys": (b"\x80\x02}(\x8a\x05\x00\x00\x00\x00\x01Nu.", "not text"),
     "too many instructions": (b"\x80\x02" + b"N0" * 600_000 + b"N.", "instructions"),
     "a huge integer": (b"\x80\x02\x8b" + struct.pack("<I", 10**6) + b"\x01" * 10**6 + b".", "bits"),
     "expanded weights": (expanded(), "above the limit"),
@@ -124,7 +124,7 @@ NASTY = {
     "latents of 2 GiB": (own(latent='{"law": "normal", "shape": [600000000]}'), "above the limit"),
     "latents of 4 TB": (own(latent='{"law": "normal", "shape": [1000000000000]}'), "above the"),
     "features of 16 GiB": (wide_pggan(), "features"),
-    "a range of 10^400": (own(value_range="[0, 1" + "0" * 400 + "]"), "do not fit"),
+    "a range of 10^400": (own(value_range="[0, 1" + "0" * 400 + "]"), "do not match"),
     "weights of nowhere": (
         torch_bytes(state() | {"l0.weight": torch.empty(9, device="meta")}),
         "on meta",
@@ -186,7 +186,7 @@ def test_two_directories_in_one_archive_are_refused(tmp_path):
     """Python reads one of them, torch the other."""
     good, bad = torch_bytes(state()), torch_zip(BOMB)
     (tmp_path / "p.pth").write_bytes(bad + good)
-    with pytest.raises(CheckpointError, match="truncated or broken"):
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
         load_prior(tmp_path / "p.pth")
 
 
@@ -224,7 +224,7 @@ def test_a_known_prior_is_verified_whenever_it_is_loaded(tmp_path, monkeypatch):
     assert known.verified_by == "SHA-256"
     monkeypatch.setenv("IAGAN_HOME", str(tmp_path))
     (tmp_path / known.file).write_bytes(torch_bytes(state()))
-    with pytest.raises(CheckpointError, match="Delete it to fetch it again"):
+    with pytest.raises(CheckpointError, match="Delete it to download it again"):
         load_prior(known.name)
 
 
@@ -266,7 +266,7 @@ def test_a_pointer_of_git_lfs_is_called_one(tmp_path):
 def test_a_few_names_in_common_are_no_layout(tmp_path):
     keys = ["conv.0.weight", "conv.2.weight", *(f"main.{i}.weight" for i in range(18))]
     (tmp_path / "p.pth").write_bytes(torch_bytes({key: torch.zeros(1) for key in keys}))
-    with pytest.raises(CheckpointError, match="has no known layout"):
+    with pytest.raises(CheckpointError, match="expects one of the known layouts"):
         load_prior(tmp_path / "p.pth")
 
 

@@ -1,4 +1,4 @@
-"""What images look like: pretrained generators."""
+"""Image priors: pretrained generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every prior has, and the space of latents that belongs to a generator."""
+"""The interface of priors, and the latent spaces of generators."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from iagan.types import Latent, PerImage
 
 @dc.dataclass(frozen=True)
 class About:
-    """What is known of a prior, saved beside its weights.
+    """Metadata of a prior, saved with its weights.
 
-    `architecture` names the network ("began", "pggan", "custom") and picks the paper's iterations
-    and rates. `crop` is the square of a photograph that the prior was trained on.
+    `architecture` names the network ("began", "pggan", "custom") and selects the paper's iteration
+    counts and learning rates. `crop` is the square region of a photograph that the prior was
+    trained on.
     """
 
     name: str = "unnamed"
@@ -33,7 +34,7 @@ class About:
 
 
 class Prior(abc.ABC):
-    """What images look like, as far as every method needs it; `Generator` is the one kind so far.
+    """A model of images, as every method uses it; `Generator` is the only kind so far.
 
     - `about`: name, architecture, license, source and crop.
     - `image_shape`: `(channels, height, width)`.
@@ -44,34 +45,34 @@ class Prior(abc.ABC):
 
     @abc.abstractmethod
     def parameters(self) -> dict[str, Tensor]:
-        """The pretrained weights by name; their device and precision are the prior's."""
+        """The pretrained weights by name; they define the prior's device and precision."""
 
     @property
     def reference(self) -> Tensor:
-        """A tensor on the prior's device and in its precision: its first weight, if it has one."""
+        """A tensor with the prior's device and precision: its first weight, if it has one."""
         return next(iter(self.parameters().values()), torch.zeros(()))
 
     @abc.abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Prior:
-        """A copy on `device` (and in `dtype`)."""
+        """A copy on `device`, optionally converted to `dtype`."""
 
 
 @dc.dataclass(frozen=True)
 class LatentSpace(abc.ABC):
-    """The latents that a generator was trained on: how to draw them, and which are likely.
+    """The latent distribution that a generator was trained with: how to sample it, and a penalty.
 
-    A subclass is a frozen dataclass that sets `law`. Files keep its fields, which are JSON values
-    or tensors; decorated with `register_latent`, it is read back from them.
+    A subclass is a frozen dataclass that sets `law`. Its fields, JSON values or tensors, are stored
+    in files; with the decorator `register_latent`, it can be read back from them.
 
     **Arguments:**
     - `shape`: shape of one latent, without the batch: `(64,)` for BEGAN, `(512, 1, 1)` for PGGAN.
     """
 
     law: ClassVar[str] = ""
-    """The word in files and in `parse_latent`; a concrete class sets it."""
+    """Name of the distribution in files and in `parse_latent`; set by a concrete class."""
     penalty_weight: ClassVar[float | None] = None
-    """Weight of `penalty` in a fast CSGM; None: 1/N for y worth N independent numbers, which is
-    right where the penalty is -2 log p(z) up to a constant."""
+    """Weight of `penalty` in a fast CSGM; None: 1/N for a y with N independent values, which is
+    correct if the penalty is -2 log p(z) up to a constant."""
 
     shape: tuple[int, ...]
 
@@ -85,24 +86,24 @@ class LatentSpace(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, count: int, rng: torch.Generator) -> Latent:
-        """`count` random latents on the device of `rng`, float32: `(count, *shape)`."""
+        """Draw `count` random latents on the device of `rng`, float32: `(count, *shape)`."""
 
     @abc.abstractmethod
     def penalty(self, z: Latent) -> PerImage:
-        """How unlikely each latent is, `(batch,)`; differentiable. `z` is `(batch, *shape)`."""
+        """Penalty on unlikely latents, `(batch,)`; differentiable. `z` is `(batch, *shape)`."""
 
     def project(self, z: Latent) -> Latent:
-        """The nearest latents that are likely; `z`, `(batch, *shape)`, itself by default."""
+        """Project `z`, `(batch, *shape)`, onto the likely latents; the identity by default."""
         return z
 
     def spec(self) -> dict[str, Any]:
-        """The law and the fields, of which `latent_from_spec` makes the same space again."""
+        """The `law` and all fields, from which `latent_from_spec` recreates this space."""
         fields = {field.name: getattr(self, field.name) for field in dc.fields(self)}
         return {"law": self.law, **fields}
 
-    @functools.cached_property  # which a subclass may have as a field
+    @functools.cached_property  # a subclass may define it as a field
     def mean(self) -> Tensor:
-        """The mean latent, of `shape`; zero by default."""
+        """The mean latent, with shape `shape`; zero by default."""
         return torch.zeros(self.shape)
 
 
@@ -112,21 +113,21 @@ def squared_length(z: Latent) -> PerImage:
 
 
 LATENTS: dict[str, type[LatentSpace]] = {}
-"""Every latent space by its `law`; `register_latent` adds to it."""
+"""Latent space classes by `law`; extended by `register_latent`."""
 
 Concrete = TypeVar("Concrete", bound=type[LatentSpace])
 
 
 def register_latent(space: Concrete) -> Concrete:
-    """A class decorator: files and options name this latent space by its `law`.
+    """A class decorator that makes a latent space available by its `law` in files and options.
 
-    **Raises:** `SettingError` where another class has that law.
+    **Raises:** `SettingError` if another class has that `law`.
     """
     known = LATENTS.setdefault(space.law, space)
     if known.__qualname__ != space.__qualname__ or known.__module__ != space.__module__:
         raise SettingError(
-            f"register_latent expects a law that no other space has; got {space.law!r}, which is "
-            f"{known.__name__}'s. Choose another."
+            f"register_latent expects a law that is not in use; got {space.law!r}, which is used "
+            f"by {known.__name__}. Choose another."
         )
     LATENTS[space.law] = space
     return space
@@ -135,12 +136,12 @@ def register_latent(space: Concrete) -> Concrete:
 @register_latent
 @dc.dataclass(frozen=True)
 class NormalLatent(LatentSpace):
-    """Standard normal latents, each entry independent."""
+    """Latents with independent standard normal entries."""
 
     law = "normal"
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
-        """Normal numbers of `(count, *shape)`."""
+        """Draw standard normal latents, `(count, *shape)`."""
         return torch.randn((count, *self.shape), generator=rng, device=rng.device)
 
     def penalty(self, z: Latent) -> PerImage:
@@ -148,22 +149,22 @@ class NormalLatent(LatentSpace):
         return squared_length(z)
 
     def project(self, z: Latent) -> Latent:
-        r"""Into the ball of radius $\sqrt n$, near whose surface almost all latents are."""
+        r"""Project onto the ball of radius $\sqrt n$; almost all latents are near its surface."""
         return z * (_radius(self) / _length(z)).clamp_max(1)
 
 
 @register_latent
 @dc.dataclass(frozen=True)
 class UniformLatent(LatentSpace):
-    """Latents uniform in the cube [-1, 1]^n."""
+    """Latents uniformly distributed in the cube [-1, 1]^n."""
 
     law = "uniform"
     penalty_weight = 1e-4
-    """Chosen with the published BEGAN-64 on images held out of training: without it L-BFGS leaves
-    the cube far behind, which costs LPIPS, also that of IAGAN from there."""
+    """Weight of `penalty`, tuned with the published BEGAN-64 on held-out images: without it, L-BFGS
+    moves far outside the cube, which worsens LPIPS, also of an IAGAN started there."""
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
-        """Uniform numbers of `(count, *shape)`."""
+        """Draw uniform latents, `(count, *shape)`."""
         return torch.rand((count, *self.shape), generator=rng, device=rng.device) * 2 - 1
 
     def penalty(self, z: Latent) -> PerImage:
@@ -171,28 +172,28 @@ class UniformLatent(LatentSpace):
         return squared_length(z)
 
     def project(self, z: Latent) -> Latent:
-        """Into the cube."""
+        """Clamp to the cube."""
         return z.clamp(-1, 1)
 
 
 @register_latent
 @dc.dataclass(frozen=True)
 class SphericalLatent(LatentSpace):
-    """Latents of which only the direction matters, as PGGAN divides z by its length first."""
+    """Latents of which only the direction matters, since PGGAN normalises z first."""
 
     law = "spherical"
     penalty_weight = 0.0
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
-        """Normal numbers of `(count, *shape)`, whose directions are uniform."""
+        """Draw standard normal latents, `(count, *shape)`, whose directions are uniform."""
         return torch.randn((count, *self.shape), generator=rng, device=rng.device)
 
     def penalty(self, z: Latent) -> PerImage:
-        """Zero: all directions are as likely."""
+        """Zero: all directions are equally likely."""
         return 0 * squared_length(z)
 
     def project(self, z: Latent) -> Latent:
-        r"""Onto the sphere of radius $\sqrt n$."""
+        r"""Project onto the sphere of radius $\sqrt n$."""
         return z * (_radius(self) / _length(z))
 
 
@@ -205,9 +206,9 @@ def _length(z: Latent) -> Tensor:
 
 
 def parse_latent(text: str) -> LatentSpace:
-    """The latent space that a word and a shape describe: `"normal:512"`, `"spherical:512x1x1"`.
+    """The latent space described by a law and a shape: `"normal:512"`, `"spherical:512x1x1"`.
 
-    **Raises:** `SettingError` for everything else.
+    **Raises:** `SettingError` for any other text.
     """
     law, _, shape = text.partition(":")
     sides = shape.split("x")
@@ -220,9 +221,9 @@ def parse_latent(text: str) -> LatentSpace:
 
 
 def latent_from_spec(spec: Mapping[str, Any]) -> LatentSpace:
-    """The latent space with these fields and this `law`.
+    """The latent space with the `law` and the fields of `LatentSpace.spec`.
 
-    **Raises:** `SettingError` for a law that is not registered, or fields that do not fit it.
+    **Raises:** `SettingError` for a law that is not registered, or fields that do not match it.
     """
     fields = dict(spec)
     law = fields.pop("law", None)
@@ -234,4 +235,4 @@ def latent_from_spec(spec: Mapping[str, Any]) -> LatentSpace:
     try:
         return LATENTS[law](**fields)
     except TypeError as error:
-        raise SettingError(f"The latent space {law!r} does not fit its fields: {error}.") from error
+        raise SettingError(f"The latent space {law!r} got invalid fields: {error}.") from error

@@ -1,4 +1,4 @@
-"""A generator G: latent → image, with everything that a method must know about it."""
+"""A generator G: latent → image, with everything that methods need of it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from iagan.types import Image, Latent
 class Generator(Prior):
     r"""A pretrained network as a prior: $x = G_\theta(z)$ with images in [0, 1].
 
-    The network is copied, set to `eval` and never changed. Its output is mapped from `value_range`
-    to [0, 1] affinely, without clamping.
+    The network is copied, put into `eval` mode and never modified. Its output is mapped affinely
+    from `value_range` to [0, 1], without clamping.
 
     **Arguments:**
     - `module`: any `nn.Module` from `(batch, *latent.shape)` to `(batch, channels, h, w)`.
-    - `latent`: the latents that it was trained on, or their description, such as `"normal:512"`.
-    - `value_range`: what `module` calls black and white; (-1, 1) for most GANs.
-    - `about`: name, architecture, license, crop.
-    - `encoder`: a network from images, in `value_range`, to the latents that make them, about; it
-      gives CSGM's start.
+    - `latent`: the latent space that it was trained with, or its description, such as
+      `"normal:512"`.
+    - `value_range`: output values of `module` for black and white; (-1, 1) for most GANs.
+    - `about`: metadata: name, architecture, license, source, crop.
+    - `encoder`: an approximate inverse of `module`, from images in `value_range` to latents; it
+      provides an initial z for CSGM.
 
-    **Raises:** `ShapeError` when the module does not map one latent to one image, or the encoder
-    an image to a latent.
+    **Raises:** `SettingError` for an invalid argument; `ShapeError` if the module does not map one
+    latent to one image, or the encoder one image to one latent.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class Generator(Prior):
             latent = parse_latent(latent)
         if not isinstance(latent, LatentSpace):
             raise SettingError(
-                "Generator expects its latents as iagan.NormalLatent((512,)) or 'normal:512'; got "
-                f"{latent!r}."
+                "Generator expects a latent space, such as iagan.NormalLatent((512,)) or "
+                f"'normal:512'; got {latent!r}."
             )
         low, high = value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -72,8 +73,8 @@ class Generator(Prior):
 
     @torch.no_grad()
     def encode(self, x: Image) -> Latent | None:
-        """Latents that make `x`, about: `(batch, *image_shape)` in [0, 1] → `(batch,
-        *latent.shape)`; None without an encoder. `x` may be degraded.
+        """Approximate latents of `x`, which may be degraded: `(batch, *image_shape)` in [0, 1] →
+        `(batch, *latent.shape)`; None without an encoder.
         """
         if self.encoder is None:
             return None
@@ -83,15 +84,15 @@ class Generator(Prior):
 
     @property
     def reference(self) -> Tensor:
-        """As of every prior, without a copy of the weights."""
+        """The first weight of the network, detached, for its device and precision."""
         return next(self.module.parameters(), torch.zeros(())).detach()
 
     def parameters(self) -> dict[str, Tensor]:
-        """The pretrained weights θ by name; buffers are not among them."""
+        """The pretrained weights θ by name, without buffers."""
         return {name: each.detach().clone() for name, each in self.module.named_parameters()}
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Generator:
-        """A copy on `device` (and in `dtype`)."""
+        """A copy on `device`, optionally converted to `dtype`."""
         moved = copy.copy(self)
         moved.module = _frozen(self.module).to(device=device, dtype=dtype)
         if self.encoder is not None:
@@ -99,7 +100,7 @@ class Generator(Prior):
         return moved
 
     def to_unit_range(self, output: Tensor) -> Image:
-        """What the network gives, in `value_range`, as images in [0, 1]."""
+        """Map the network's output from `value_range` to [0, 1]."""
         low, high = self.value_range
         return (output - low) / (high - low)
 
@@ -158,14 +159,14 @@ def _refuse_unusable(module: nn.Module) -> None:
 
 
 def _copied(module: nn.Module) -> nn.Module:
-    """A user's module, as `_frozen` gives it.
+    """A frozen copy (`_frozen`) of a user's module.
 
-    **Raises:** `SettingError` where it cannot be copied.
+    **Raises:** `SettingError` if it cannot be copied.
     """
     _refuse_unusable(module)
     try:
         return _frozen(module)
-    except Exception as error:  # of a user's code, or torch's old weight_norm
+    except Exception as error:  # from user code, or torch's old weight_norm
         raise SettingError(
             f"Generator expects a module that can be copied; copying it raised: "
             f"{shown(error).rstrip('.')}. Remove weight_norm and hooks first, or load its weights "
@@ -174,9 +175,9 @@ def _copied(module: nn.Module) -> nn.Module:
 
 
 def _frozen(module: nn.Module) -> nn.Module:
-    """A copy for inference, in the memory format that is the quicker for convolutions.
+    """A copy for inference, in the memory format that is faster for convolutions.
 
-    Its tensors can be differentiated through also if the caller is in `torch.inference_mode`.
+    Its tensors support autograd even if the caller is in `torch.inference_mode`.
     """
     with torch.inference_mode(False):
         frozen = copy.deepcopy(module).eval().requires_grad_(False)

@@ -23,24 +23,24 @@ _SIDE = 8
 
 
 class Began(nn.Module):
-    r"""z → Linear → $n \times 8 \times 8$ → two 3×3 convolutions a resolution → RGB.
+    r"""z → Linear → $n \times 8 \times 8$ → two 3×3 convolutions per resolution → RGB.
 
-    ELU follows each convolution but the last, and not the linear layer; between resolutions the
-    features are enlarged ×2 by repeating pixels. All convolutions have $n$ channels.
+    ELU follows every convolution except the last, but not the linear layer; between resolutions the
+    features are upsampled ×2 by nearest neighbour. All convolutions have $n$ channels.
 
     **Arguments:**
     - `channels`: n, 64 or 128 in the published networks.
     - `size`: side of the images: 32, 64, 128 or 256.
     - `latent`: length of z.
-    - `output`: what follows the last convolution: `"tanh"`, `"linear"` (nothing), or `"elu"`, which
-      only carpedm20's PyTorch version has.
+    - `output`: activation after the last convolution: `"tanh"`, `"linear"` (none), or `"elu"`, used
+      only by carpedm20's PyTorch version.
 
-    **Shapes:** `(batch, latent)` → `(batch, 3, size, size)`, meant to lie in [-1, 1].
+    **Shapes:** `(batch, latent)` → `(batch, 3, size, size)`, nominally in [-1, 1].
     **Raises:** `SettingError` for a size or output that is not listed.
     """
 
     checkpointing = False
-    """Whether resolutions are computed again in the backward pass."""
+    """Whether the activations of each resolution are recomputed in the backward pass."""
 
     def __init__(
         self, channels: int = 64, size: int = 64, latent: int = 64, output: str = "tanh"
@@ -66,7 +66,7 @@ class Began(nn.Module):
         self._output = output
 
     def forward(self, z: Latent) -> Image:
-        """G(z), in [-1, 1] only as far as `output` sees to it."""
+        """G(z); only `output="tanh"` restricts it to [-1, 1]."""
         x = self.linear(z).unflatten(1, (-1, _SIDE, _SIDE))
         for index in range(0, len(self.convs), 2):
             first, second = self.convs[index : index + 2]
@@ -75,6 +75,6 @@ class Began(nn.Module):
 
 
 def _resolution(x: Tensor, first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Tensor:
-    """Both layers of one resolution, of features of half its side with `enlarge`."""
+    """Both layers of one resolution; with `enlarge`, x has half its side."""
     before = enlarge_and_convolve(x, first.weight, first.bias) if enlarge else first(x)
     return F.elu_(second(F.elu_(before)))

@@ -1,4 +1,4 @@
-"""What the networks share: enlarging and convolving at once, and activation checkpointing."""
+"""Building blocks of the networks: fused upsampling and convolution, activation checkpointing."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 _FOLD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-"""F: which taps of a 3-tap filter meet in each tap of the transposed one, along one axis."""
+"""F: the taps of a 3-tap filter that are summed in each tap of the transposed one, per axis."""
 
 _BOTH_AXES = [
     [_FOLD[a][p] * _FOLD[b][q] for a in range(4) for b in range(4)]
     for p in range(3)
     for q in range(3)
 ]
-"""The matrix from nine taps to sixteen."""
+"""Kronecker square of F: the matrix from the nine taps to the sixteen."""
 
 
 def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    r"""A padded 3×3 convolution of `x` enlarged ×2 by repeating pixels, in 4/9 of its operations.
+    r"""Nearest-neighbour upsampling ×2, then a padded 3×3 convolution, in 4/9 of the operations.
 
-    After the repetition the nine taps meet only four different pixels. Taps that meet the same
-    pixel are added first, which leaves one transposed convolution of stride 2 with the 4×4 filter
+    After upsampling, the nine taps cover only four different pixels. Adding the taps that cover the
+    same pixel first leaves one transposed convolution of stride 2 with the 4×4 filter
 
     $$\tilde W = F W F^\top$$
 
-    so that the enlarged features are never formed. Equal to the two steps up to rounding.
+    so the upsampled features are never formed. Equal to the two steps up to rounding.
 
     **Shapes:** `x` is `(batch, inputs, h, w)`, `weight` `(outputs, inputs, 3, 3)`, `bias`
     `(outputs,)`; the result is `(batch, outputs, 2h, 2w)`.
@@ -43,8 +43,8 @@ def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) 
 def run_block(
     checkpointing: bool, block: Callable[..., Tensor], x: Tensor, *others: object
 ) -> Tensor:
-    """`block(x, *others)`; with `checkpointing` it keeps x alone, and is computed again in the
-    backward pass: less memory for more time, the same result.
+    """`block(x, *others)`; with `checkpointing` only x is stored and the block is recomputed in the
+    backward pass: less memory, more time, the same result.
     """
     if not (checkpointing and torch.is_grad_enabled()):
         return block(x, *others)

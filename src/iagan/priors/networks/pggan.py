@@ -20,29 +20,29 @@ CELEBA_HQ = (512,) * 8 + (256,) * 2 + (128,) * 2 + (64,) * 2 + (32,) * 2 + (16,)
 
 
 class Pggan(nn.Module):
-    r"""A block is pixel norm → (×2) → convolution → $\cdot\, s + b$ → leaky ReLU 0.2.
+    r"""Blocks of pixel norm → (×2) → convolution → $\cdot\, s + b$ → leaky ReLU 0.2.
 
     $$\operatorname{norm}(x) = x / \sqrt{\operatorname{mean}_c x^2 + 10^{-8}}$$
 
     Block 0 is the dense layer, written as a 4×4 convolution with padding 3 on the 1×1 latent; the
-    others are 3×3. Blocks 2, 4, … repeat pixels ×2 first. After the last block: pixel norm, 1×1
-    convolution, $\cdot\, s + b$, no tanh. The run-time scales $s$ of "equalized learning rate" are
-    parameters as $b$ is, hence adapted with the weights, as in the network that the IAGAN paper
-    used (arXiv 1906.05284).
+    others are 3×3. Blocks 2, 4, … first upsample ×2 by nearest neighbour. After the last block:
+    pixel norm, 1×1 convolution, $\cdot\, s + b$, no tanh. The run-time scales $s$ of "equalized
+    learning rate" are parameters like $b$, hence adapted with the weights, as in the network used
+    by the IAGAN paper (arXiv 1906.05284).
 
     **Arguments:**
-    - `channels`: of each block's output; two blocks a resolution, from 4×4 up.
+    - `channels`: output channels of each block; two blocks per resolution, from 4×4 up.
     - `latent`: length of z.
-    - `pixel_bias`: block 0's b has a value for each of the 4×4 pixels (Facebook's pytorch_GAN_zoo)
-      instead of one a channel.
+    - `pixel_bias`: whether block 0's b has one value per channel and pixel of the 4×4 features, as
+      in Facebook's pytorch_GAN_zoo, instead of one per channel.
 
     **Shapes:** `(batch, latent, 1, 1)` → `(batch, 3, side, side)`, side = 4 · 2^(blocks/2 - 1),
-    meant to lie in [-1, 1].
+    nominally in [-1, 1].
     **Raises:** `SettingError` for an odd number of blocks or sides above 1024.
     """
 
     checkpointing = False
-    """Whether blocks are computed again in the backward pass."""
+    """Whether the activations of each block are recomputed in the backward pass."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Pggan(nn.Module):
         check_choice("Pggan", "pixel_bias", pixel_bias, (False, True))
         if len(channels) not in range(2, 19, 2):
             raise SettingError(
-                "Pggan expects two blocks a resolution, 2 to 18 in all; got "
+                "Pggan expects two blocks per resolution, 2 to 18 in all; got "
                 f"{len(channels)} channels."
             )
         for i, count in enumerate(channels):
@@ -75,7 +75,7 @@ class Pggan(nn.Module):
         self.rgb = ScaledConv(channels[-1], 3, 1, gain=1.0)
 
     def forward(self, z: Latent) -> Image:
-        """G(z), in [-1, 1] approximately."""
+        """G(z), approximately in [-1, 1]."""
         x = z
         for index, conv in enumerate(self.blocks):
             enlarge = index > 0 and index % 2 == 0
@@ -85,7 +85,7 @@ class Pggan(nn.Module):
 
 
 class ScaledConv(nn.Module):
-    r"""$(W * x)\, s + b$ with W ~ N(0, 1) at first and s = gain / √fan_in (section 4.1).
+    r"""$(W * x)\, s + b$, initialised with W ~ N(0, 1) and s = gain / √fan_in (section 4.1).
 
     b has shape `(outputs,)`, or `(outputs, bias_side, bias_side)`.
     """
@@ -107,7 +107,7 @@ class ScaledConv(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor, enlarge: bool = False) -> Tensor:
-        """Of x, or of x enlarged ×2 by repeating pixels."""
+        """Convolve x; with `enlarge`, x upsampled ×2 by nearest neighbour."""
         if enlarge:
             y = enlarge_and_convolve(x, self.weight)
         else:

@@ -1,4 +1,4 @@
-"""Networks by name, so that a file of weights can say which network they are of."""
+"""Networks by name, so that a weights file can name its network."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ NETWORKS: dict[str, Factory] = {
     "tapered": Tapered,
     "tapered-encoder": TaperedEncoder,
 }
-"""Every network by its name in files; `register` adds to it."""
+"""Network factories by their name in files; extended by `register`."""
 
 
 def register(name: str, factory: Factory) -> None:
-    """Let `save_prior` and `load_prior` know a network, or an encoder, of your own.
+    """Make your own network or encoder available to `save_prior` and `load_prior`.
 
     **Arguments:**
-    - `name`: the word in files. A prior whose `factory` is a function has to give it as its
-      `About.architecture`, too.
-    - `factory`: the class, or a function that makes one. Its keyword arguments are JSON values, and
-      the module's attribute `settings`, if it has arguments, is a dict of all of them. It is also
-      called under `torch.device("meta")`, to learn shapes.
+    - `name`: name in files. If `factory` is a function, it must also be the prior's
+      `About.architecture`.
+    - `factory`: the class, or a function that returns a module. Its keyword arguments must be JSON
+      values, and if it has any, the module's attribute `settings` must be a dict of all of them. It
+      is also called under `torch.device("meta")`, to determine shapes.
 
-    **Raises:** `SettingError` where another network has that name.
+    **Raises:** `SettingError` if another network has that name.
     """
     known = NETWORKS.setdefault(name, factory)
     if (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
         raise SettingError(
-            f"register expects a name that no other network has; got {name!r}, which is "
-            f"{known.__qualname__}'s. Choose another."
+            f"register expects a name that is not in use; got {name!r}, which is used by "
+            f"{known.__qualname__}. Choose another."
         )
     NETWORKS[name] = factory
 
 
 def registered_name(module: nn.Module, architecture: str = "") -> str:
-    """The name in files of this module's network; empty where it has none."""
+    """The name in files of this module's network; empty if it is not registered."""
     of_class = [name for name, factory in NETWORKS.items() if factory is type(module)]
     return (of_class or [architecture if architecture in NETWORKS else ""])[0]

@@ -17,13 +17,14 @@ from iagan.types import Image
 class SkipNet(nn.Module):
     r"""An hourglass with narrow skip connections; the authors' default for their main tasks.
 
-    Down, at each scale: 3×3 convolution of stride 2, then 3×3. Up: enlarge ×2, join with the skip
-    branch (1×1 convolution of the scale's input), normalise, 3×3, then 1×1. Leaky ReLU 0.2 and a
-    normalisation follow each convolution; reflection padding; at the end 1×1 and a sigmoid. Where
-    sides are odd, the joined maps are cropped to the smaller one about their centre.
+    Down, at each scale: 3×3 convolution of stride 2, then 3×3. Up: upsample ×2, concatenate with
+    the skip branch (1×1 convolution of the scale's input), normalise, 3×3, then 1×1. Each
+    convolution is followed by normalisation and leaky ReLU 0.2; padding is by reflection; the end
+    is 1×1 and a sigmoid. If sides are odd, concatenated maps are cropped about their centres to the
+    smaller one.
 
-    The authors normalise over the batch, which is always one image there. Instance normalisation
-    without running statistics is the same function, and keeps the images of a batch apart.
+    The authors use batch normalisation with batches of one image. Instance normalisation without
+    running statistics is the same function, and keeps the images of a batch independent.
 
     **Arguments:**
     - `inputs`, `outputs`: channels of the fixed random input and of the image.
@@ -67,7 +68,7 @@ class SkipNet(nn.Module):
         self._upsample = upsample
 
     def forward(self, u: Float[Tensor, "batch inputs height width"]) -> Image:
-        """The image in [0, 1] that the weights make of the fixed input u."""
+        """The image in [0, 1] generated from the fixed input u."""
         if min(u.shape[-2:]) <= 2 ** len(self.down):
             raise ShapeError(
                 f"SkipNet with {len(self.down)} scales expects sides above {2 ** len(self.down)}; "
@@ -84,10 +85,10 @@ class SkipNet(nn.Module):
 
 
 class _Norm(nn.InstanceNorm2d):
-    """Instance normalisation: of one image, the batch's.
+    """Instance normalisation, as batch normalisation of single images.
 
-    It copies nothing, and torch 2.15's own gives its weights wrong gradients where what comes back
-    is channels-last.
+    It makes no copies; torch 2.15's own computes wrong gradients of its weights if the incoming
+    gradient is channels-last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequen
 
 
 def _same_size(maps: Sequence[Tensor]) -> list[Tensor]:
-    """The maps cropped about their centres to the smallest height and width among them."""
+    """Crop the maps about their centres to the smallest height and width among them."""
     height, width = (min(x.shape[axis] for x in maps) for axis in (-2, -1))
     cropped = []
     for x in maps:

@@ -1,4 +1,4 @@
-"""A decoder that is narrow where its features are large, and the encoder that belongs to it."""
+"""A decoder with fewer channels at higher resolutions, and the matching encoder."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from iagan.priors.networks.settings import check_count, check_features
 from iagan.types import Image, Latent
 
 SIDE = 4
-"""Side of the feature map that the latent becomes, and that the encoder ends with."""
+"""Side of the decoder's first and the encoder's last feature map."""
 CHANNELS = (192, 192, 160, 128, 64, 32)
-"""Of the decoder at 4×4, 8×8, …, 128×128."""
+"""Channels of the decoder at 4×4, 8×8, …, 128×128."""
 ENCODER_CHANNELS = (32, 64, 128, 160, 128)
-"""Of the encoder at 64×64, 32×32, …, 4×4."""
+"""Channels of the encoder at 64×64, 32×32, …, 4×4."""
 RESIDUAL_BELOW = 16
-"""Side of the largest feature maps to which the encoder adds a residual convolution."""
+"""Side of the largest feature map to which the encoder applies a residual convolution."""
 SLOPE = 0.2
+"""Negative slope of the leaky ReLU."""
 
 
 class Tapered(nn.Module):
-    r"""z → Linear → 4×4 → per resolution a 3×3 convolution and a residual one → RGB.
+    r"""z → Linear → 4×4 → a 3×3 convolution and a residual one per resolution → RGB.
 
-    The features are enlarged ×2 by repeating pixels between resolutions; leaky ReLU (0.2) follows
-    every layer but the residual ones and the last. Half of an image's operations would otherwise be
-    spent at the largest resolution, so the number of channels falls towards it: with the defaults
-    2.5 million weights and 2.9 GFLOP an image of 128×128, unfused.
+    Between resolutions the features are upsampled ×2 by nearest neighbour; leaky ReLU (0.2) follows
+    the linear layer, each first convolution and each residual sum. Since half of the operations
+    would otherwise be spent at the highest resolution, the number of channels decreases towards it:
+    with the defaults 2.5 million weights and 2.9 GFLOP per image of 128×128, unfused.
 
     **Arguments:**
-    - `channels`: of each resolution, 4×4 first; their number gives the side, $4 \cdot 2^{k-1}$.
+    - `channels`: channels of each of k resolutions, 4×4 first; the side is $4 \cdot 2^{k-1}$.
     - `latent`: length of z.
     - `colours`: channels of the image: 3, or 1 for grey.
 
-    **Shapes:** `(batch, latent)` → `(batch, colours, side, side)`, meant to lie in [-1, 1].
+    **Shapes:** `(batch, latent)` → `(batch, colours, side, side)`, nominally in [-1, 1].
     **Raises:** `SettingError` for settings out of range.
     """
 
     checkpointing = False
-    """Whether resolutions are computed again in the backward pass."""
+    """Whether the activations of each resolution are recomputed in the backward pass."""
 
     def __init__(
         self, channels: Sequence[int] = CHANNELS, latent: int = 256, colours: int = 3
@@ -58,7 +59,7 @@ class Tapered(nn.Module):
             "latent": latent,
             "colours": colours,
         }
-        seed = (channels[0] + 1) // 2  # as many as the first convolution takes
+        seed = (channels[0] + 1) // 2  # input channels of the first convolution
         self.linear = nn.Linear(latent, seed * SIDE**2)
         before = (seed, *channels)
         self.convs = nn.ModuleList(
@@ -68,7 +69,7 @@ class Tapered(nn.Module):
         self.rgb = nn.Conv2d(channels[-1], colours, 3, padding=1)
 
     def forward(self, z: Latent) -> Image:
-        """G(z); nothing keeps it in [-1, 1]."""
+        """G(z), not restricted to [-1, 1]."""
         x = F.leaky_relu(self.linear(z).unflatten(1, (-1, SIDE, SIDE)), SLOPE)
         for index, (first, second) in enumerate(zip(self.convs, self.residuals, strict=True)):
             x = run_block(self.checkpointing, _resolution, x, first, second, index > 0)
@@ -77,21 +78,21 @@ class Tapered(nn.Module):
 
 
 def _resolution(x: Tensor, first: nn.Conv2d, second: nn.Conv2d, enlarge: bool) -> Tensor:
-    """Both layers of one resolution, of features of half its side with `enlarge`."""
+    """Both layers of one resolution; with `enlarge`, x has half its side."""
     before = enlarge_and_convolve(x, first.weight, first.bias) if enlarge else first(x)
     x = F.leaky_relu(before, SLOPE)
     return F.leaky_relu(x + second(x), SLOPE)
 
 
 class TaperedEncoder(nn.Module):
-    r"""Image → 3×3 convolutions of stride 2 down to 4×4 → Linear → numbers of the latent's length.
+    r"""Image → 3×3 convolutions of stride 2 down to 4×4 → Linear → latent.
 
-    From 16×16 down to 8×8 a residual convolution follows each. For the prior's start of CSGM; as
-    part of a variational autoencoder it gives mean and log-variance, twice the latent's length.
+    A residual convolution follows those with outputs of 16×16 and 8×8. It provides an initial z for
+    CSGM; in a variational autoencoder it outputs mean and log-variance, twice the latent's length.
 
     **Arguments:**
-    - `channels`: of each resolution, half of the image's side first, 4×4 last.
-    - `outputs`: numbers an image.
+    - `channels`: channels of each resolution, half of the image's side first, 4×4 last.
+    - `outputs`: number of outputs per image.
     - `colours`: channels of the image.
 
     **Shapes:** `(batch, colours, side, side)`, in [-1, 1] → `(batch, outputs)`.
@@ -127,7 +128,7 @@ class TaperedEncoder(nn.Module):
         self.linear = nn.Linear(channels[-1] * SIDE**2, outputs)
 
     def forward(self, x: Image) -> Tensor:
-        """What the image says of its latent, `(batch, outputs)`."""
+        """Encode images: `(batch, colours, side, side)` → `(batch, outputs)`."""
         for index, conv in enumerate(self.convs):
             x = F.leaky_relu(conv(x), SLOPE)
             if str(index) in self.residuals:
@@ -137,14 +138,14 @@ class TaperedEncoder(nn.Module):
 
 
 def side_of(channels: Sequence[int]) -> int:
-    """Side of the images of a `Tapered` with these channels."""
+    """Side of the images generated by a `Tapered` with these channels."""
     return SIDE * 2 ** (len(channels) - 1)
 
 
 def _check_channels(who: str, channels: object) -> None:
     if not isinstance(channels, list | tuple) or not 1 <= len(channels) <= 9:
         raise SettingError(
-            f"{who} expects channels as one to nine integers, one a resolution; got "
+            f"{who} expects channels as one to nine integers, one per resolution; got "
             f"{channels!r:.80}."
         )
     for width in channels:

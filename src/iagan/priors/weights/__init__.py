@@ -1,1 +1,1 @@
-"""Files of weights: priors known by name, published layouts, our own format."""
+"""Weights files: priors available by name, published layouts, and this package's format."""

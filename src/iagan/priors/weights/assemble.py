@@ -1,4 +1,4 @@
-"""Networks filled with tensors from a file, every one of which is checked."""
+"""Load the tensors of a file into a network, checking each of them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def assemble(
     path: Path,
     theirs: Mapping[str, str] | None = None,
 ) -> nn.Module:
-    """The network of these settings, holding these tensors as `fill` does.
+    """Build the network with these settings and load these tensors, as in `fill`.
 
-    Nothing is allocated before settings and shapes are known to fit.
+    Nothing is allocated before settings and shapes are known to match.
 
-    **Raises:** `CheckpointError` for settings out of range, and what `fill` raises.
+    **Raises:** `CheckpointError` for settings out of range, and the errors of `fill`.
     """
     try:
         with torch.device("meta"):
             network = factory(**settings)
     except Exception as error:  # settings of any type and size
-        raise CheckpointError(f"{path} has impossible settings: {shown(error)}") from error
+        raise CheckpointError(f"{path} has invalid settings: {shown(error)}") from error
     expected = getattr(network, "settings", {})
     if expected != settings:
         raise CheckpointError(
             f"{path} expects all settings of {type(network).__name__}, {shown(expected)}; got "
             f"{shown(settings)}. "
-            "Write it again with iagan.save_prior."
+            "Save it again with iagan.save_prior."
         )
     _check(network, tensors, path, theirs or {})
     with torch.random.fork_rng(devices=[]):
@@ -48,13 +48,13 @@ def assemble(
 def fill(
     network: nn.Module, tensors: Tensors, path: Path, theirs: Mapping[str, str] | None = None
 ) -> nn.Module:
-    """The network itself, holding these parameters and buffers; floating-point ones in float32.
+    """Load parameters and buffers into the network, floating-point ones as float32; returns it.
 
     **Arguments:**
-    - `theirs`: the names in the file, for messages, by the network's.
+    - `theirs`: maps the network's names to those in the file, for error messages.
 
-    **Raises:** `CheckpointError` for a missing or surplus tensor, a wrong shape, integers in place
-    of numbers, NaN or Inf.
+    **Raises:** `CheckpointError` for a missing or unexpected tensor, a wrong shape, integers in
+    place of floating-point numbers, NaN or Inf.
     """
     _check(network, tensors, path, theirs or {})
     network.float().load_state_dict(tensors)
@@ -62,7 +62,7 @@ def fill(
 
 
 def listed(keys: Collection[str]) -> str:
-    """The first six keys, and how many there are."""
+    """The first six keys as text, and their number if there are more."""
     first = ", ".join(shown(key, 80) for key in list(keys)[:6])
     return (f"{first}, … ({len(keys)} keys)" if len(keys) > 6 else first) or "none"
 
@@ -75,7 +75,7 @@ def _check(network: nn.Module, tensors: Tensors, path: Path, theirs: Mapping[str
         settings = getattr(network, "settings", {})
         raise CheckpointError(
             f"{path} does not hold the weights of {type(network).__name__} with {shown(settings)}: "
-            f"missing {listed(missing)}; unexpected {listed(surplus)}. Fetch the file again."
+            f"missing {listed(missing)}; unexpected {listed(surplus)}. Download the file again."
         )
     for name, value in tensors.items():
         _check_tensor(shown(theirs.get(name, name), 80), value, expected[name], path)
@@ -84,7 +84,7 @@ def _check(network: nn.Module, tensors: Tensors, path: Path, theirs: Mapping[str
 def _check_tensor(key: str, value: Tensor, expected: Tensor, path: Path) -> None:
     if value.shape != expected.shape:
         raise CheckpointError(
-            f"{path}: {key} expects shape {tuple(expected.shape)} beside the other weights; got "
+            f"{path}: {key} expects shape {tuple(expected.shape)}, given the other weights; got "
             f"{tuple(value.shape)} (axes in our order). Check that the file is the published one."
         )
     floating = expected.is_floating_point()
@@ -92,4 +92,6 @@ def _check_tensor(key: str, value: Tensor, expected: Tensor, path: Path) -> None
         kind = "floating-point weights" if floating else f"numbers of {expected.dtype}"
         raise CheckpointError(f"{path}: {key} expects dense {kind}; got {value.dtype}.")
     if not bool(torch.isfinite(value).all()):
-        raise CheckpointError(f"{path}: {key} holds NaN or Inf. Fetch or train the weights again.")
+        raise CheckpointError(
+            f"{path}: {key} contains NaN or Inf. Download or train the weights again."
+        )

@@ -1,4 +1,4 @@
-"""The layouts in which BEGAN generators are published, for `iagan.priors.networks.began`."""
+"""Layouts of published BEGAN checkpoints, for `iagan.priors.networks.began`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_LICENSE = "none stated by its repository"
 
 
 def _pairs(modules: list[str], weight: str = "weight", bias: str = "bias") -> dict[str, str]:
-    """Their modules, from the linear layer to the last convolution, → our parameters' names."""
+    """Map their modules, from the linear layer to the last convolution, to our parameter names."""
     ours = ["linear", *(f"convs.{i}" for i in range(len(modules) - 2)), "rgb"]
     names = {}
     for theirs, mine in zip(modules, ours, strict=True):
@@ -60,13 +60,13 @@ def _sunshineatnoon(keys: Collection[str]) -> dict[str, str]:
 
 
 def _resolutions(convolutions: int) -> int:
-    """How many, from how many convolutions; four (64 px) to describe the layout when unsure."""
+    """Number of resolutions for a number of convolutions; four (64 px) if that is implausible."""
     return (convolutions - 1) // 2 if 5 <= convolutions <= 13 else 4
 
 
 def _carpedm20(keys: Collection[str]) -> dict[str, str]:
     count = _resolutions(sum(re.fullmatch(r"conv\.\d+\.weight", key) is not None for key in keys))
-    # conv, ELU, conv, ELU, Up: the sequence's indices step by five a resolution.
+    # conv, ELU, conv, ELU, Up: five indices of the sequence per resolution.
     convs = [f"conv.{5 * level + i}" for level in range(count) for i in (0, 2)]
     return _torch_pairs(["fc", *convs, f"conv.{5 * count - 1}"])
 
@@ -94,11 +94,11 @@ def _carpedm20_tf(keys: Collection[str]) -> dict[str, str]:
 
 
 def _tf_arrange(key: str, tensor: Tensor) -> Tensor:
-    """HWIO → OIHW; a matrix transposed.
+    """Permute filters HWIO → OIHW; transpose matrices.
 
-    The linear layer's outputs are read as channel, row, column: the program's order on a GPU, where
-    the published networks were trained. Trained on a CPU, they are row, column, channel, which the
-    file does not tell.
+    The outputs of the linear layer are assumed to be ordered (channel, row, column), as by the
+    program on a GPU, where the published networks were trained. On a CPU its order is (row, column,
+    channel); the file does not record which.
     """
     if not key.endswith("weights"):
         return tensor

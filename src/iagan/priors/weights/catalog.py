@@ -1,4 +1,4 @@
-"""Priors that are known by name."""
+"""Priors available by name."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from iagan.priors.weights.download import ExpectedFile, download
 from iagan.priors.weights.load import load_checkpoint
 from iagan.priors.weights.own import load_own
 
-Place = Literal["in the package", "fetched", "to fetch", "to fetch by hand"]
+Availability = Literal["bundled", "downloaded", "downloadable", "manual download"]
 
 logger = logging.getLogger("iagan")
 
 
 @dc.dataclass(frozen=True)
 class KnownPrior:
-    """A checkpoint that is known by name.
+    """A checkpoint available by name.
 
     **Arguments:**
-    - `name`: what `load_prior` knows it by.
-    - `architecture`, `image_size`: "began" or "pggan", and the side of its images.
-    - `file`, `source`: the file's name and where its authors publish it.
-    - `license`: of the weights, as far as their authors state one.
-    - `address`: the file itself; empty when it is in the package, or only a browser gets it.
-    - `sha256`: of the file, or how it begins; empty when unknown.
-    - `git_blob`: SHA-1 of "blob LENGTH", NUL, contents; empty when unknown.
-    - `bytes`: the file's length; 0 when unknown.
+    - `name`: name for `load_prior`.
+    - `architecture`, `image_size`: network ("began" or "pggan"), and side of its images.
+    - `file`, `source`: the file's name, and the page where its authors publish it.
+    - `license`: license of the weights, as far as their authors state one.
+    - `address`: URL of the file; empty if it is bundled or needs a browser to download.
+    - `sha256`: SHA-256 of the file, or its first digits; empty if unknown.
+    - `git_blob`: SHA-1 of "blob LENGTH", NUL, contents; empty if unknown.
+    - `bytes`: size of the file; 0 if unknown.
     """
 
     name: str
@@ -56,30 +56,30 @@ class KnownPrior:
     bytes: int = 0
 
     @property
-    def place(self) -> Place:
-        """Where the file is, on this machine."""
+    def availability(self) -> Availability:
+        """Whether the file is on this machine, and how to get it if not."""
         if _in_package(self.file).is_file():
-            return "in the package"
+            return "bundled"
         if (prior_folder() / self.file).is_file():
-            return "fetched"
-        return "to fetch" if self.address else "to fetch by hand"
+            return "downloaded"
+        return "downloadable" if self.address else "manual download"
 
     @property
     def verified_by(self) -> str:
-        """What a fetched file is held against before it is used."""
+        """What a downloaded file is verified against before use."""
         if len(self.sha256) == 64:
             return "SHA-256"
-        known = [f"SHA-256's first {len(self.sha256)} digits"] if self.sha256 else []
+        known = [f"first {len(self.sha256)} digits of SHA-256"] if self.sha256 else []
         return " and ".join(
             [*known, *(["git blob"] if self.git_blob else [])] or ["structure only"]
         )
 
     def describe(self) -> str:
-        """One line for a list of priors."""
+        """A one-line description for lists of priors."""
         side = f"{self.image_size}×{self.image_size}"
         size = f"{self.bytes / 2**20:.1f} MiB" if self.bytes else "size unknown"
         return (
-            f"{self.name:<25} {self.architecture} {side}, {size}, {self.place}, verified by "
+            f"{self.name:<25} {self.architecture} {side}, {size}, {self.availability}, verified by "
             f"{self.verified_by}; license: {self.license}; {self.source}"
         )
 
@@ -96,16 +96,16 @@ def _in_package(file: str):  # type: ignore[no-untyped-def]  # importlib's Trave
 
 
 PRIORS = MappingProxyType(_read_priors())
-"""Name → `KnownPrior`, from data/priors.json."""
+"""The available priors by name, from data/priors.json."""
 
 
 def available_priors() -> list[KnownPrior]:
-    """Every prior that is known by name, in the order of the list."""
+    """All priors available by name, in the order of `PRIORS`."""
     return list(PRIORS.values())
 
 
 def prior_folder() -> Path:
-    """Where fetched priors are kept: $IAGAN_HOME, else the user's cache folder."""
+    """Folder of downloaded priors: $IAGAN_HOME, or else `iagan` in the user's cache folder."""
     home = os.environ.get("IAGAN_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home or Path(cache) / "iagan").expanduser()
@@ -119,29 +119,29 @@ def load_prior(
     latent: LatentSpace | str | None = None,
     limits: Limits = LIMITS,
 ) -> Generator:
-    """A pretrained generator: by a name of `available_priors()`, or from a checkpoint's path.
+    """Load a pretrained generator by a name of `available_priors()` or from a checkpoint file.
 
-    `"faces"` is in the package. Another name is fetched on first use, checked, and kept in
-    `$IAGAN_HOME` (or `~/.cache/iagan`). A file's layout is recognised from its contents; no file is
-    ever run as code. `./name` is a path even where `name` is known.
+    `"faces"` is bundled. Other named priors are downloaded on first use, verified, and kept in
+    `$IAGAN_HOME` (or `~/.cache/iagan`). A file's layout is recognised by its contents; no file is
+    ever run as code. `./name` is always a path, even if a prior is called `name`.
 
-    With `network`, the path is that of a state dict: `load_prior("state.pth",
+    With `network`, the file holds a state dict: `load_prior("state.pth",
     network="package.module:factory", latent="normal:512")`.
 
     **Arguments:**
     - `on_event`: called with an `iagan.Event` of phase `"download"` whose `step` and `total` are
-      the bytes fetched and those in all (0 if unknown).
-    - `network`: makes your own network, whose images lie in [-1, 1]: a class or function without
-      arguments, or where to import it from as `"package.module:factory"`.
-    - `latent`: the latents of that network; a file of `save_prior` knows them.
-    - `limits`: of these, `weight_bytes` and `tensors` bound a file, which is refused unread.
+      the bytes downloaded and the bytes in total (0 if unknown).
+    - `network`: a class or function without arguments that makes your own network, with images in
+      [-1, 1]; or its import path, `"package.module:factory"`.
+    - `latent`: the latent space of that network; not needed for files written by `save_prior`.
+    - `limits`: `weight_bytes` and `tensors` of it bound the file; a larger one is refused unread.
 
-    **Raises:** `SettingError` for an unknown name or network; `FileError` when a known prior cannot
-    be fetched, or the path does not exist; `CheckpointError` when the file is not a known
-    checkpoint, or the weights are another network's.
+    **Raises:** `SettingError` for an unknown name or network; `FileError` if a named prior cannot
+    be downloaded or the path does not exist; `CheckpointError` if the file is not a known
+    checkpoint, or its weights do not belong to `network`.
     """
     if latent is not None and network is None:
-        raise SettingError("load_prior expects latent beside network alone. Leave it out.")
+        raise SettingError("load_prior expects latent only together with network. Leave it out.")
     if network is None and isinstance(name_or_path, str) and name_or_path in PRIORS:
         return _load_known(PRIORS[name_or_path], on_event, limits)
     given = os.fspath(name_or_path)
@@ -154,19 +154,19 @@ def load_prior(
         close = difflib.get_close_matches(given, PRIORS, 1)
         guess = f" Did you mean {close[0]}?" if close else ""
         raise SettingError(
-            f"No prior is called {shown(repr(given), 80)}.{guess} Known are {', '.join(PRIORS)}; "
+            f"No prior is called {shown(repr(given), 80)}.{guess} Available: {', '.join(PRIORS)}; "
             "or give the path of a checkpoint."
         )
     raise FileError(
-        f"No checkpoint at {shown(path, 300)}. Give the path of a file, or a name that "
-        "'iagan priors' lists."
+        f"No checkpoint at {shown(path, 300)}. Give the path of a file, or a name listed by "
+        "'iagan priors'."
     )
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long, a folder that is closed
+    except OSError:  # a name that is too long, or an inaccessible folder
         return False
 
 
@@ -179,20 +179,20 @@ def _load_known(prior: KnownPrior, on_event: EventCallback | None, limits: Limit
 
 @contextlib.contextmanager
 def _file_of(prior: KnownPrior, on_event: EventCallback | None) -> Iterator[Path]:
-    if prior.place == "in the package":
+    if prior.availability == "bundled":
         with importlib.resources.as_file(_in_package(prior.file)) as path:
             yield path
         return
     path = prior_folder() / prior.file
-    if prior.place == "to fetch by hand":
+    if prior.availability == "manual download":
         raise FileError(
-            f"The prior {prior.name!r} has no address that a program can fetch. Get {prior.file} "
-            f"from {prior.source} (license: {prior.license}) and give its path instead of the "
-            f"name, or put it into {prior_folder()}."
+            f"The prior {prior.name!r} cannot be downloaded automatically. Get {prior.file} from "
+            f"{prior.source} (license: {prior.license}) and give its path instead of the name, or "
+            f"put it into {prior_folder()}."
         )
-    if prior.place == "to fetch":
+    if prior.availability == "downloadable":
         logger.warning(
-            f"Fetching {prior.name} from {prior.source}; license: {prior.license}; verified by "
+            f"Downloading {prior.name} from {prior.source}; license: {prior.license}; verified by "
             f"{prior.verified_by}."
         )
         expected = ExpectedFile(prior.bytes, prior.sha256, prior.git_blob)
@@ -206,10 +206,12 @@ def _file_of(prior: KnownPrior, on_event: EventCallback | None) -> Iterator[Path
 
 
 def _check_fetched(prior: KnownPrior, path: Path) -> None:
-    """Refuse a file that has changed since it was fetched, or was put there by hand."""
+    """**Raises:** `CheckpointError` for a file that has changed since it was downloaded, or a wrong
+    file put there manually.
+    """
     mismatch = ExpectedFile(prior.bytes, prior.sha256).mismatch(path)
     if mismatch:
         raise CheckpointError(
-            f"{path} is not the file of {prior.name!r}: {mismatch}. Delete it to fetch it again, "
-            "or give its path instead of the name."
+            f"{path} is not the file of {prior.name!r}: {mismatch}. Delete it to download it "
+            "again, or give its path instead of the name."
         )

@@ -1,4 +1,4 @@
-"""Checks of files of weights: of the file before it is read, and of the tensors in it."""
+"""Checks of weights files: of the file before it is read, and of its tensors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from iagan.limits import MIB, Limits
 Tensors = dict[str, Tensor]
 
 ENTRY_BYTES = 256
-"""Bytes of a header for one tensor: its name, type, shape and place."""
+"""Maximum bytes of a header per tensor: its name, type, shape and offsets."""
 _DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.uint8}
 _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 @contextlib.contextmanager
 def as_checkpoint_error(path: Path, kind: str) -> Iterator[None]:
-    """Turn what a reader raises into one line. A broken file can make it raise anything."""
+    """Convert any exception of a reader to a one-line `CheckpointError`; a damaged file can make it
+    raise anything.
+    """
     try:
         yield
     except CheckpointError as error:
@@ -33,18 +35,18 @@ def as_checkpoint_error(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:
         reason = shown(str(error).partition("\n")[0], 120).rstrip(".")
         raise CheckpointError(
-            f"{path} is truncated or broken: it begins as a {kind}, but reading it failed with "
-            f"{type(error).__name__}: {reason}. Fetch the file again."
+            f"{path} is truncated or damaged: it begins like a {kind}, but reading it failed with "
+            f"{type(error).__name__}: {reason}. Download the file again."
         ) from error
 
 
 def read_head(path: Path, limits: Limits) -> bytes:
-    """The first 64 bytes of a regular file that is not larger than weights may be.
+    """The first 64 bytes of a file.
 
-    **Raises:** `CheckpointError`.
+    **Raises:** `CheckpointError` if it is missing, not a regular file, or larger than `limits`.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        if path.exists() and not path.is_file():  # opening a pipe would block forever
             reason = "it is a folder, a pipe or a device"
         else:
             _check_size(path, path.stat().st_size, limits)
@@ -56,11 +58,11 @@ def read_head(path: Path, limits: Limits) -> bytes:
 
 
 def check_header(path: Path, most: int) -> None:
-    """Refuse a safetensors file whose header (names, types, shapes) exceeds `most` bytes.
+    """Check that a safetensors file's header (names, types, shapes) has at most `most` bytes.
 
-    Parsing it takes 25 µs and 1 kB of memory for each tensor, however small.
+    Parsing it takes 25 µs and 1 kB of memory per tensor, however small.
 
-    **Raises:** `CheckpointError`; `OSError` where the file cannot be read.
+    **Raises:** `CheckpointError` for a larger one; `OSError` if the file cannot be read.
     """
     with path.open("rb") as file:
         length = file.read(8)
@@ -70,12 +72,12 @@ def check_header(path: Path, most: int) -> None:
 
 
 def check_declared(tensors: int, size: int, limits: Limits) -> None:
-    """Refuse more tensors or bytes than `limits` admit, before they are read.
+    """Check the number of tensors and bytes against `limits` before they are read.
 
-    **Raises:** `CheckpointError`.
+    **Raises:** `CheckpointError` if either is exceeded.
     """
     if tensors > limits.tensors:
-        raise CheckpointError(f"it holds {tensors} tensors, above the limit of {limits.tensors}")
+        raise CheckpointError(f"it has {tensors} tensors, above the limit of {limits.tensors}")
     if size > limits.weight_bytes:
         raise CheckpointError(
             f"its tensors take {size} bytes, above the limit of {limits.weight_bytes}"
@@ -83,9 +85,9 @@ def check_declared(tensors: int, size: int, limits: Limits) -> None:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], limits: Limits) -> None:
-    """Refuse what is no plain tensor of numbers, or takes too much once it is contiguous.
+    """Check that all tensors are dense and numeric, and within `limits` once contiguous.
 
-    **Raises:** `CheckpointError`.
+    **Raises:** `CheckpointError` if not.
     """
     for name, value in tensors.items():
         plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
@@ -94,7 +96,7 @@ def check_tensors(tensors: Mapping[str, Tensor], limits: Limits) -> None:
                 f"{shown(name, 80)} is {value.dtype}, {value.layout} on {value.device.type}; "
                 "expected a dense tensor of numbers"
             )
-    # They are loaded in float32, and contiguous, as those of a few bytes with stride 0 are not yet.
+    # They are loaded as contiguous float32; with strides of 0 they may occupy only a few bytes now.
     size = sum(value.numel() * max(4, value.element_size()) for value in tensors.values())
     check_declared(len(tensors), size, limits)
 

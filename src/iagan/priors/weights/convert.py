@@ -1,4 +1,4 @@
-"""Which published layout a set of named tensors has, and its conversion to our networks."""
+"""Recognition of published checkpoint layouts, and conversion to this package's networks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CELEBA_CROP = Crop(photo_size=(178, 218), center=(89, 121), side=112)
 
 
 def without_data_parallel(key: str) -> str:
-    """The key without the prefix that `nn.DataParallel` puts before it."""
+    """The key without the prefix added by `nn.DataParallel`."""
     return key.removeprefix("module.")
 
 
 def without_prefixes(tensors: Tensors) -> Tensors:
-    """A generator's tensors without what programs put before all of their names.
+    """A generator's tensors without the prefixes that programs add to all names.
 
-    `netG.` and `generator.` may stand beside a discriminator's names, which are left out.
+    Besides `netG.` and `generator.` there may be a discriminator's tensors, which are dropped.
     """
-    for prefix in _PREFIXES * 2:  # one may be inside another
+    for prefix in _PREFIXES * 2:  # prefixes may be nested
         ours = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         others = [key for key in tensors if not key.startswith(prefix)]
         if ours and all(key.startswith(_DISCRIMINATORS) for key in others):
@@ -42,20 +42,20 @@ def without_prefixes(tensors: Tensors) -> Tensors:
 
 @dc.dataclass(frozen=True)
 class Layout:
-    """How one program of others writes a generator.
+    """How another program stores a generator.
 
     **Arguments:**
-    - `name`, `source`, `license`: told to the user; the license is that of the published weights.
+    - `name`, `source`, `license`: for `About` and messages; the license of the published weights.
     - `architecture`: a key of `NETWORKS`.
-    - `names`: from the keys in a file, the keys that it needs (for as many resolutions as it seems
-      to have) → our parameters' names.
-    - `latent`: the length of z → the latents.
+    - `names`: keys of a file → required keys (for the number of resolutions that it seems to have)
+      → our parameter names.
+    - `latent`: length of z → latent space.
     - `settings`: our tensors → the network's constructor arguments.
-    - `canonical`: a file's key as `names` knows it.
-    - `arrange`: (their key, tensor) → the tensor with our axes.
-    - `complete`: our tensors → with those that the layout leaves implicit.
-    - `extras`: whether other keys may be present, and are ignored.
-    - `crop`: of photographs, by image size.
+    - `canonical`: key of a file → the spelling used by `names`.
+    - `arrange`: (their key, tensor) → the tensor with our axis order.
+    - `complete`: our tensors → our tensors and those that the layout leaves implicit.
+    - `extras`: whether other keys are ignored instead of refused.
+    - `crop`: crop of the training photographs, by image size.
     """
 
     name: str
@@ -94,21 +94,21 @@ class _Match:
 
 
 def convert(raw: Tensors, layouts: Collection[Layout], path: Path) -> Generator:
-    """The generator in a published checkpoint, in whichever of `layouts` it is written.
+    """The generator in a published checkpoint with one of `layouts`.
 
-    **Raises:** `CheckpointError` saying which keys or shapes the closest layout expects.
+    **Raises:** `CheckpointError` with the keys or shapes that the closest layout expects.
     """
     raw = without_prefixes(raw)
     best = max((_match(layout, raw) for layout in layouts), key=lambda match: match.closeness)
     if best.closeness < 0.5:  # fewer names in common are a coincidence
         known = "; ".join(f"{item.name} ({next(iter(item.names([])))}, …)" for item in layouts)
         raise CheckpointError(
-            f"{path} has no known layout. Known are {known}; got {listed(raw)}. "
+            f"{path} expects one of the known layouts: {known}; got {listed(raw)}. "
             "Wrap your own network as iagan.Generator(module, latent) instead."
         )
     if best.missing or best.unexpected:
         raise CheckpointError(
-            f"{path} is not quite a checkpoint of {best.layout.name}, the closest layout: missing "
+            f"{path} does not match the closest known layout, {best.layout.name}: missing "
             f"{listed(best.missing)}; unexpected {listed(best.unexpected)}. Save the generator's "
             "whole state dict, and nothing else."
         )
@@ -127,9 +127,9 @@ def _build(match: _Match, path: Path) -> Generator:
             {name: layout.arrange(key, match.tensors[key]) for key, name in match.names.items()}
         )
         settings = layout.settings(ours)
-    except Exception as error:  # shapes of strangers
+    except Exception as error:  # untrusted shapes
         raise CheckpointError(
-            f"{path} has the keys of {layout.name}, but its shapes do not fit together: "
+            f"{path} has the keys of {layout.name}, but inconsistent shapes: "
             f"{shown(error).rstrip('.')}. Check that the file is the published one."
         ) from error
     theirs = {name: key for key, name in match.names.items()}

@@ -1,4 +1,4 @@
-"""Fetching a file by pooch: checked, and there whole or not at all."""
+"""Verified, atomic downloads by pooch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from iagan.files import locked
 
 CHUNK = 2**18
 TIMEOUT = 30.0
-"""Seconds without a byte after which a server counts as gone."""
+"""Seconds without data after which a download fails."""
 
 
 @dc.dataclass(frozen=True)
 class ExpectedFile:
-    """What is known of a file before it is fetched; an empty field is not known.
+    """Size and hashes that a downloaded file must have; empty fields are not checked.
 
-    - `bytes`: its length.
-    - `sha256`: its SHA-256 in hexadecimal, or how that begins.
-    - `git_blob`: the SHA-1 of "blob LENGTH", NUL, contents, as git names it.
+    - `bytes`: its size.
+    - `sha256`: its SHA-256 in hexadecimal, or the first digits of it.
+    - `git_blob`: SHA-1 of "blob LENGTH", NUL, contents, as in git.
     """
 
     bytes: int = 0
@@ -30,17 +30,17 @@ class ExpectedFile:
     git_blob: str = ""
 
     def mismatch(self, path: Path) -> str:
-        """How the file at `path` differs, in words; empty where it does not."""
+        """A description of how the file at `path` differs; empty if it matches."""
         content = path.read_bytes()
         if self.bytes and len(content) != self.bytes:
-            return f"{self.bytes} bytes were expected; got {len(content)}"
+            return f"expected {self.bytes} bytes, got {len(content)}"
         blob = f"blob {len(content)}\0".encode() + content
         for name, expected, digest in (
             ("SHA-256", self.sha256, hashlib.sha256(content).hexdigest()),
             ("git blob", self.git_blob, hashlib.sha1(blob).hexdigest()),
         ):
             if not digest.startswith(expected):
-                return f"{name} {expected[:16]} was expected; got {digest[:16]}"
+                return f"expected {name} {expected[:16]}, got {digest[:16]}"
         return ""
 
 
@@ -51,18 +51,18 @@ def download(
     check: Callable[[Path], object],
     on_event: EventCallback | None = None,
 ) -> None:
-    """Fetch `address` to `target`, which appears only when it is whole and right.
+    """Download `address` to `target`, which appears only once it is complete and verified.
 
-    Where another process fetches it, wait for that one.
+    If another process is downloading it, wait for that process.
 
     **Arguments:**
-    - `expected`: what the file must be.
-    - `check`: called with the whole file; what it raises refuses the file, too.
-    - `on_event`: called with the bytes that are here and those in all (0: unknown) as the `step`
-      and `total` of an `iagan.Event` whose phase is `"download"`.
+    - `expected`: required size and hashes.
+    - `check`: called with the complete file; an exception that it raises rejects the file.
+    - `on_event`: called with an `iagan.Event` of phase `"download"` whose `step` and `total` are
+      the bytes downloaded and the bytes in total (0 if unknown).
 
-    **Raises:** `FileError` when it cannot be fetched; `CheckpointError` when it is another file;
-    `OutputError` when it cannot be written.
+    **Raises:** `FileError` if the download fails; `CheckpointError` if the file does not match;
+    `OutputError` if it cannot be written.
     """
     part = target.with_name(target.name + ".part")
     with locked(target.with_name(target.name + ".lock"), wait=True):
@@ -73,8 +73,8 @@ def download(
             mismatch = expected.mismatch(part)
             if mismatch:
                 raise CheckpointError(
-                    f"{address} is not the file that is known: {mismatch}. It was deleted; try "
-                    "again, or get the file elsewhere and give its path."
+                    f"{address} is not the expected file: {mismatch}. It was deleted; try again, "
+                    "or get the file elsewhere and give its path."
                 )
             check(part)
             part.replace(target)
@@ -83,7 +83,7 @@ def download(
 
 
 def _fetch(address: str, part: Path, on_event: EventCallback | None) -> None:
-    from pooch import HTTPDownloader  # 0.2 s, which only a download needs
+    from pooch import HTTPDownloader  # takes 0.2 s, needed only for a download
     from requests import RequestException
 
     meter = _Meter(on_event) if on_event is not None else False
@@ -92,14 +92,15 @@ def _fetch(address: str, part: Path, on_event: EventCallback | None) -> None:
     except RequestException as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(
-            f"Cannot fetch {address}: {reason:.200}. Try again, or get the file and give its path."
+            f"Cannot download {address}: {reason:.200}. Try again, or get the file and give its "
+            "path."
         ) from error
     except OSError as error:
-        raise OutputError(f"Cannot write {part}: {error.strerror}. Make room.") from error
+        raise OutputError(f"Cannot write {part}: {error.strerror}. Free disk space.") from error
 
 
 class _Meter:
-    """The part of a progress bar that pooch uses, for a callback."""
+    """The progress-bar interface that pooch expects, forwarding to a callback."""
 
     total = 0
 

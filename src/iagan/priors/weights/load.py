@@ -1,4 +1,4 @@
-"""A checkpoint of any known kind → a Generator."""
+"""Load a generator from a checkpoint of any known kind."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LAYOUTS = (*BEGAN_LAYOUTS, *PGGAN_LAYOUTS)
 
 
 def load_checkpoint(path: Path, limits: Limits = LIMITS) -> Generator:
-    """The generator in a file, recognised by its contents; on the CPU, in float32.
+    """The generator in a file, whose kind is recognised by its contents; on the CPU, in float32.
 
-    **Raises:** `CheckpointError`, in one line, for a file that cannot be read, is none of ours,
+    **Raises:** `CheckpointError`, in one line, for a file that cannot be read, is of no known kind,
     or exceeds `limits`.
     """
     if is_safetensors(path, limits):

@@ -1,4 +1,4 @@
-"""Priors in the project's own format: safetensors whose metadata say everything else."""
+"""This package's format of priors: safetensors with all other data in its metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from iagan.priors.weights.readers import is_safetensors, read_metadata, read_saf
 FORMAT = "iagan-prior"
 VERSION = "1"
 ENCODER, LATENT = "encoder.", "latent:"
-"""What the names of an encoder's and of a latent space's tensors begin with."""
+"""Prefixes of the names of an encoder's and of a latent space's tensors."""
 _TEXTS = ("name", "architecture", "license", "source")
 
 
@@ -41,19 +41,19 @@ def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
 
     The metadata, all strings: `format` "iagan-prior", `version`, `name`, `architecture` (the
     network's name), `license`, `source`, and as JSON `settings` (of the network), `value_range`,
-    `latent` (law, shape and other fields), `crop`. Where there is an encoder, `encoder` holds its
-    settings and `encoder_architecture` its name; its tensors' names begin with "encoder.". Tensors
-    of the latent space begin with "latent:". Parameters and buffers keep their precision;
-    `load_prior` makes them float32.
+    `latent` (law, shape and other fields), `crop`. For an encoder, `encoder` holds its settings and
+    `encoder_architecture` its name; the names of its tensors begin with "encoder.", those of the
+    latent space's tensors with "latent:". Parameters and buffers keep their precision; `load_prior`
+    converts them to float32.
 
     **Raises:** `SettingError` for a network or latent space that is not registered, or whose
-    `settings` make another one; `OutputError` when the file cannot be written.
+    `settings` do not recreate it; `OutputError` if the file cannot be written.
     """
     about, encoder, latent = generator.about, generator.encoder, generator.latent
     if LATENTS.get(latent.law) is not type(latent):
         raise SettingError(
-            f"save_prior expects registered latents; got {type(latent).__name__}. Decorate the "
-            "class with iagan.priors.register_latent."
+            f"save_prior expects a registered latent space; got {type(latent).__name__}. Decorate "
+            "the class with iagan.priors.register_latent."
         )
     name, settings, tensors = _described(generator.module, about.architecture)
     spec = latent.spec()
@@ -79,12 +79,12 @@ def save_prior(generator: Generator, path: str | os.PathLike[str]) -> None:
 
 
 def _described(module: nn.Module, architecture: str) -> tuple[str, dict[str, Any], Tensors]:
-    """Name, settings and tensors of a network; the first two are made sure to give it again."""
+    """Name, settings and tensors of a network; checks that the first two recreate it."""
     name, settings = registered_name(module, architecture), getattr(module, "settings", {})
     if not name:
         raise SettingError(
-            f"save_prior writes the networks {', '.join(NETWORKS)}; got {type(module).__name__}. "
-            "Name it by iagan.priors.register first."
+            f"save_prior expects one of the networks {', '.join(NETWORKS)}; got "
+            f"{type(module).__name__}. Register it with iagan.priors.register first."
         )
     tensors = {key: _plain(value) for key, value in module.state_dict().items()}
     with torch.device("meta"):
@@ -93,8 +93,8 @@ def _described(module: nn.Module, architecture: str) -> tuple[str, dict[str, Any
         key: value.shape for key, value in tensors.items()
     }:
         raise SettingError(
-            f"save_prior expects settings with which {name!r} is made again; got {settings}, of "
-            "which the tensors are others. Give the module its `settings`."
+            f"save_prior expects settings that recreate {name!r}; got {settings}, which give other "
+            "tensors. Set the module's attribute `settings`."
         )
     return name, settings, tensors
 
@@ -109,13 +109,13 @@ def is_stored(path: Path, limits: Limits = LIMITS) -> bool:
 
 
 def load_stored(path: Path, factory: Factory | None = None, limits: Limits = LIMITS) -> Generator:
-    """The generator that `save_prior` wrote.
+    """The generator in a file written by `save_prior`.
 
     **Arguments:**
-    - `factory`: of its network, where that is not registered.
+    - `factory`: factory of its network, if that is not registered.
 
-    **Raises:** `CheckpointError` when the file is truncated, is another program's, or its metadata
-    and weights disagree; or when it exceeds `limits`.
+    **Raises:** `CheckpointError` if the file is truncated, was written by another program, exceeds
+    `limits`, or its metadata and weights disagree.
     """
     header, tensors = read_safetensors(path, limits)
     with as_checkpoint_error(path, "safetensors file"):
@@ -124,9 +124,9 @@ def load_stored(path: Path, factory: Factory | None = None, limits: Limits = LIM
         got = " and ".join(f"{header.get(key)!r:.40}" for key in ("format", "version"))
         raise CheckpointError(
             f"{path} expects the metadata format {FORMAT!r} and version {VERSION!r}; got {got}. "
-            "Load the original checkpoint and write it with iagan.save_prior."
+            "Load the original checkpoint and save it with iagan.save_prior."
         )
-    if "licence" in header:  # how files before 0.1.0 spelled it
+    if "licence" in header:  # the spelling in files before 0.1.0
         header = {"license": header["licence"], **header}
     texts = {key: shown(_text(header, key, path), 1000) for key in _TEXTS}
     settings, latent, crop = (
@@ -152,24 +152,24 @@ def load_stored(path: Path, factory: Factory | None = None, limits: Limits = LIM
             About(**texts, crop=crop and _crop(**crop)),
             encoder,
         )
-    except Exception as error:  # of any type and size, they can make the parts raise anything
+    except Exception as error:  # untrusted metadata can make the constructors raise anything
         raise CheckpointError(
-            f"{path} has metadata that do not fit its weights: {shown(error).rstrip('.')}. "
-            "Write it again with iagan.save_prior."
+            f"{path} has metadata that do not match its weights: {shown(error).rstrip('.')}. "
+            "Save it again with iagan.save_prior."
         ) from error
 
 
 def _network(name: str, path: Path) -> Factory:
     if name not in NETWORKS:
         raise CheckpointError(
-            f"{path} expects a network {name!r:.80}; known are {', '.join(NETWORKS)}. Register it, "
-            "or name it as package.module:factory."
+            f"{path} expects the network {name!r:.80}; known: {', '.join(NETWORKS)}. Register it, "
+            "or give it as package.module:factory."
         )
     return NETWORKS[name]
 
 
 def _taken(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors whose names begin with `prefix`, without it; they are taken out."""
+    """Remove the tensors whose names begin with `prefix`; returns them without it."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
@@ -182,19 +182,19 @@ def _crop(photo_size: Any, center: Any, side: Any) -> Crop:
 def _positive(numbers: Any) -> tuple[int, ...]:
     if isinstance(numbers, list) and all(type(n) is int and n > 0 for n in numbers):
         return tuple(numbers)
-    raise ValueError(f"sizes and places are lists of positive integers; got {numbers!r:.80}")
+    raise ValueError(f"a crop expects lists of positive integers; got {numbers!r:.80}")
 
 
 def _text(header: Mapping[str, str], key: str, path: Path) -> str:
     if key not in header:
         raise CheckpointError(
-            f"{path} lacks {key!r} in its metadata. Write it again with iagan.save_prior."
+            f"{path} lacks {key!r} in its metadata. Save it again with iagan.save_prior."
         )
     return header[key]
 
 
 def _parsed(header: Mapping[str, str], key: str, kind: type, path: Path) -> Any:
-    """The JSON under `key`; null is admitted for the crop alone."""
+    """The JSON value of `key`; null is allowed only for the crop."""
     text = _text(header, key, path)
     try:
         value = json.loads(text)
@@ -203,6 +203,6 @@ def _parsed(header: Mapping[str, str], key: str, kind: type, path: Path) -> Any:
     if isinstance(value, kind) or (key == "crop" and value is None):
         return value
     raise CheckpointError(
-        f"{path} expects a JSON {'object' if kind is dict else 'list'} as its metadata's {key!r}; "
-        f"got {text!r:.80}. Write it again with iagan.save_prior."
+        f"{path} expects a JSON {'object' if kind is dict else 'list'} as {key!r} in its metadata; "
+        f"got {text!r:.80}. Save it again with iagan.save_prior."
     )

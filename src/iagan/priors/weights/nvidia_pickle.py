@@ -1,7 +1,7 @@
 """Read NVIDIA's pickled networks without running anything that the pickle names.
 
 A pickle is a program; `find_class` decides what it may call. Here it may call nothing of numpy or
-TensorFlow, only the inert stand-ins of this file, which write down what they are given.
+TensorFlow, only inert stand-ins defined in this file, which record their arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from iagan.priors.weights.pickles import Readable
 
 
 class Network:
-    """Stands in for `tfutil.Network`: keeps the state that was pickled, does nothing with it."""
+    """Stand-in for `tfutil.Network` that only stores the pickled state."""
 
     state: object = None
 
@@ -28,7 +28,7 @@ class Network:
 
 
 class PickledDtype:
-    """Stands in for `numpy.dtype`."""
+    """Stand-in for `numpy.dtype`."""
 
     def __init__(self, code: object, *flags: object) -> None:
         self.code = code
@@ -38,16 +38,19 @@ class PickledDtype:
         self.order = state[1]
 
     def resolve(self) -> np.dtype:
-        """The dtype, of plain numbers only. Raises ValueError for any other."""
+        """The dtype.
+
+        **Raises:** `ValueError` if it is not one of plain numbers.
+        """
         if not (isinstance(self.code, str) and re.fullmatch("f[248]|[iu][1248]|b1", self.code)):
-            raise ValueError("an array of another type; only plain numbers are read")
+            raise ValueError("an array whose type is not one of plain numbers")
         if self.order not in ("<", ">", "|", "="):
-            raise ValueError("an array of another byte order")
+            raise ValueError("an array with an unknown byte order")
         return np.dtype(f"{self.order}{self.code}")
 
 
 class PickledArray:
-    """Stands in for `numpy.ndarray`: keeps its shape, type and bytes."""
+    """Stand-in for `numpy.ndarray` that stores shape, type and bytes."""
 
     shape: object = None
     dtype: object = None
@@ -59,16 +62,19 @@ class PickledArray:
 
     @property
     def bytes(self) -> int:
-        """Length of its data, in bytes; 0 where there are none."""
+        """Size of its data in bytes; 0 if there are none."""
         return len(self.data) if isinstance(self.data, (str, bytes, bytearray)) else 0
 
     def resolve(self) -> np.ndarray:
-        """The array, a copy in native byte order. Raises ValueError when its parts disagree."""
+        """A copy as a NumPy array in native byte order.
+
+        **Raises:** `ValueError` if shape, type and bytes disagree.
+        """
         data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         if not isinstance(self.dtype, PickledDtype) or not isinstance(data, (bytes, bytearray)):
             raise ValueError("an array without plain bytes")
         if not isinstance(self.shape, tuple) or not all(isinstance(n, int) for n in self.shape):
-            raise ValueError("an array whose shape is no tuple of integers")
+            raise ValueError("an array whose shape is not a tuple of integers")
         dtype = self.dtype.resolve()
         if len(data) != math.prod(self.shape) * dtype.itemsize:
             raise ValueError(f"an array of shape {self.shape} in {len(data)} bytes")
@@ -123,9 +129,9 @@ class _Restricted(pickle.Unpickler):
 def read_pickle(stream: Readable) -> object:
     """The pickled value, made of plain containers and the stand-ins of this file.
 
-    `pickles.check_pickle` comes first: it refuses what would hang or fill the memory.
+    Call `pickles.check_pickle` first, which refuses pickles that would hang or exhaust the memory.
 
-    **Raises:** `CheckpointError` naming the class or function that it refuses to look up; whatever
-    `pickle` raises for a broken file.
+    **Raises:** `CheckpointError` with the name of a class or function that is not allowed; any
+    exception of `pickle` for a damaged file.
     """
     return _Restricted(stream, encoding="latin1").load()

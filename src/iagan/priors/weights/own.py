@@ -1,4 +1,4 @@
-"""A network of the user's own, which the user names, and its state dict."""
+"""Load a user's own network, given by its factory, from a state dict."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def load_own(
     latent: LatentSpace | str | None,
     limits: Limits = LIMITS,
 ) -> Generator:
-    """The generator whose network `network` makes and whose weights are in `path`.
+    """The generator with the network made by `network` and the weights in `path`.
 
-    The network makes images in [-1, 1]. Weights are a state dict, or what `save_prior` wrote, which
-    knows its latents.
+    The network's images are in [-1, 1]. The file holds a state dict, or was written by
+    `save_prior`, and then includes the latent space.
 
-    **Raises:** `SettingError` for a network that cannot be imported, or latents that are missing or
-    given twice; `CheckpointError` where the weights are another network's.
+    **Raises:** `SettingError` for a network that cannot be imported, or a latent space that is
+    missing or given twice; `CheckpointError` if the weights do not match the network.
     """
     factory = _imported(network) if isinstance(network, str) else network
     stored = is_stored(path, limits)
     if stored == (latent is not None):
         raise SettingError(
-            f"load_prior knows the latents of {path} from the file; leave latent out."
+            f"load_prior reads the latent space of {path} from the file; leave latent out."
             if stored
-            else "load_prior expects with network also the latents, such as latent='normal:512'."
+            else "load_prior with network also expects latent, such as latent='normal:512'."
         )
     if latent is None:
         return load_stored(path, factory, limits)
@@ -49,17 +49,17 @@ def load_own(
 
 
 def _made(factory: Factory, network: str | Factory) -> nn.Module:
-    """What the factory makes; it is the user's and may do anything."""
+    """The module made by the factory, which is user code and may raise anything."""
     try:
         module = factory()
     except Exception as error:
         raise SettingError(
-            f"A network expects a factory that is called without arguments; {network!r} raised "
+            f"load_prior expects network as a factory without arguments; {network!r} raised "
             f"{type(error).__name__}: {shown(error)}."
         ) from error
     if not isinstance(module, nn.Module):
         raise SettingError(
-            f"A network expects a factory of a torch.nn.Module; {network!r} made a "
+            f"load_prior expects network as a factory of a torch.nn.Module; {network!r} made a "
             f"{type(module).__name__}."
         )
     return module
@@ -72,12 +72,12 @@ def _imported(network: str) -> Factory:
         factory: Factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(
-            f"A network expects package.module:factory that Python can import; got {network!r}: "
+            f"load_prior expects network as an importable package.module:factory; got {network!r}: "
             f"{str(error).splitlines()[0]}."
         ) from error
     if not callable(factory):
         raise SettingError(
-            f"A network expects package.module:factory with a class or function; got {network!r}, "
-            f"a {type(factory).__name__}."
+            "load_prior expects network as package.module:factory of a class or function; got "
+            f"{network!r}, a {type(factory).__name__}."
         )
     return factory

@@ -1,4 +1,4 @@
-"""The layouts in which PGGAN generators are published, for `iagan.priors.networks.pggan`."""
+"""Layouts of published PGGAN checkpoints, for `iagan.priors.networks.pggan`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from iagan.priors.weights.convert import Layout
 
 _CC_BY_NC = "CC BY-NC 4.0 (the published weights)"
 _RESOLUTIONS = 9
-"""4 … 1024: what describes a layout when the keys do not tell."""
+"""Number of resolutions, 4 … 1024, assumed if the keys do not determine it."""
 
 
 def _latent(length: int) -> SphericalLatent:
@@ -68,13 +68,13 @@ def _nvidia(keys: Collection[str]) -> dict[str, str]:
 
 
 def _nvidia_arrange(key: str, tensor: Tensor) -> Tensor:
-    """TensorFlow's axes → (out, in, row, column), so that one formula serves all blocks.
+    """Permute TensorFlow's axes to (out, in, row, column), so that one formula covers all blocks.
 
-    - Dense, (in, out·4·4): as a convolution with padding 3 of the 1×1 latent, which reads its
-      kernel backwards.
+    - Dense, (in, out·4·4): becomes a convolution of the 1×1 latent with padding 3, whose kernel is
+      flipped.
     - Conv0_up, (row, column, out, in): a transposed convolution of stride 2 whose kernel is summed
-      with its three shifts by a pixel. A transposed convolution reads its kernel backwards, and the
-      sum is the repeating of pixels; so it is ×2 and then a convolution with the flipped kernel.
+      with its three shifts by a pixel. A transposed convolution flips its kernel, and the sum is
+      nearest-neighbour upsampling; so it equals ×2, then a convolution with the flipped kernel.
     - otherwise (row, column, in, out).
     """
     if key.endswith("bias"):
@@ -93,7 +93,7 @@ def _nvidia_complete(tensors: Tensors) -> Tensors:
         if not name.endswith(".weight"):
             continue
         fan_in = weight[0].numel()
-        # Dense: (√2/4) / √inputs = √2 / √(inputs·16), the rule of the others.
+        # Dense: (√2/4) / √inputs = √2 / √(inputs·16), as for the others.
         gain = 1.0 if name == "rgb.weight" else math.sqrt(2)
         scales[name.removesuffix("weight") + "scale"] = torch.tensor([gain / math.sqrt(fan_in)])
     return tensors | scales
@@ -103,7 +103,7 @@ def _nvidia_complete(tensors: Tensors) -> Tensors:
 
 
 def _zoo_canonical(key: str) -> str:
-    """Without the `module` that DataParallel, and its equalized layers, put into the keys."""
+    """The key without `module`, which DataParallel and the zoo's equalized layers insert."""
     return ".".join(part for part in key.split(".") if part != "module")
 
 

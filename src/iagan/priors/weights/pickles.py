@@ -1,8 +1,8 @@
-"""What a pickle would do, found out without running it.
+"""Static checks of pickles, without running them.
 
-A pickle is a program. Before any unpickler sees one, its instructions are counted and followed here
-with stand-ins in place of values: a few bytes can ask for gigabytes of memory, or for the hash of a
-key whose parts are shared so often that it takes for ever.
+A pickle is a program. Before it is passed to an unpickler, its instructions are counted and traced
+here with stand-ins for values: a few bytes can request gigabytes of memory, or the hash of a key
+whose shared parts make hashing take forever.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from iagan.errors import CheckpointError
 from iagan.limits import Limits
 
 OPCODES_PER_TENSOR = 50
-"""torch writes about 30 instructions for a tensor, NVIDIA's networks about 40."""
+"""Maximum instructions per tensor; torch writes about 30, NVIDIA's networks about 40."""
 MOST_PARTS = 200
-"""Of a tuple, with those of the tuples in it; a tensor's arguments have about 20."""
+"""Maximum parts of a tuple, including nested ones; a tensor's arguments have about 20."""
 _KEY, _OTHER = 0, 1
-"""Parts of a value: none of what may be a key (text, bytes, small integers), and at least one."""
+"""Stand-ins for values, as numbers of parts: `_KEY` for those allowed as keys (text, bytes, small
+integers), `_OTHER` for all others."""
 _MARK = -1
 
 _PLAIN = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2"}
@@ -30,7 +31,7 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 @runtime_checkable
 class Readable(Protocol):
-    """A file as `pickletools` reads it."""
+    """The interface of files required by `pickletools`."""
 
     def read(self, size: int = ..., /) -> bytes: ...
     def readline(self) -> bytes: ...
@@ -38,12 +39,12 @@ class Readable(Protocol):
 
 
 def check_pickle(stream: Readable, limits: Limits) -> None:
-    """Refuse a pickle that would hang or fill the memory; `stream` is then at its end.
+    """Refuse a pickle that would hang or exhaust the memory; leaves `stream` at its end.
 
-    Its instructions and its memo have at most 50 entries for each of `limits.tensors`, keys are
-    text or small integers, and tuples have at most 200 parts.
+    Instructions and memo are limited to 50 entries for each of `limits.tensors`, keys must be text
+    or small integers, and tuples may have at most 200 parts.
 
-    **Raises:** `CheckpointError`, and whatever `pickletools` raises for a broken pickle.
+    **Raises:** `CheckpointError`, and any exception of `pickletools` for a damaged pickle.
     """
     _Program(OPCODES_PER_TENSOR * limits.tensors).follow(stream)
 
@@ -67,7 +68,7 @@ class _Program:
         if name in _PUT or name == "MEMOIZE":
             index = argument if isinstance(argument, int) else len(self.memo)
             if index >= self.most:
-                raise CheckpointError(f"its pickle's memo has an index of {index}")
+                raise CheckpointError(f"its pickle has a memo index of {index}")
             self.memo[index] = stack[-1]
         elif name in _GET:
             assert isinstance(argument, int)
@@ -76,7 +77,7 @@ class _Program:
             stack.append(stack[-1])
         elif name in _INTEGERS:
             assert isinstance(argument, int)
-            if abs(argument) >= 2**80:  # torch's magic number is one of 77 bits
+            if abs(argument) >= 2**80:  # torch's magic number has 77 bits
                 raise CheckpointError("its pickle has an integer of more than 80 bits")
             stack.append(_KEY if abs(argument) < 2**31 else _OTHER)
         elif name in _PLAIN or any(text in name for text in _TEXTS):
@@ -88,7 +89,7 @@ class _Program:
             self.container(opcode)
 
     def container(self, opcode: pickletools.OpcodeInfo) -> None:
-        """What fills a dict or set, and everything else by what it takes from and puts on."""
+        """Trace an instruction that fills a dict or set, or any other, by its stack effect."""
         to_mark = pickletools.markobject in opcode.stack_before
         if to_mark:
             parts = self.taken_to_mark()
@@ -102,7 +103,7 @@ class _Program:
             "ADDITEMS": parts,
         }.get(opcode.name, [])
         if any(key != _KEY for key in keys):
-            raise CheckpointError("its pickle has a key that is no text")
+            raise CheckpointError("its pickle has a key that is not text")
         marks = [kind is pickletools.markobject for kind in opcode.stack_after]
         self.stack += [_MARK if mark else _OTHER for mark in marks]
 
@@ -124,8 +125,8 @@ class _Program:
 
 
 def _whole(parts: list[int]) -> int:
-    """The number of parts of a tuple of these."""
-    whole = 1 + sum(max(part, 1) for part in parts)
-    if whole > MOST_PARTS:
+    """Number of parts of a tuple, given those of its items."""
+    total = 1 + sum(max(part, 1) for part in parts)
+    if total > MOST_PARTS:
         raise CheckpointError(f"its pickle has a tuple of more than {MOST_PARTS} parts")
-    return whole
+    return total

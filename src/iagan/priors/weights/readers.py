@@ -1,4 +1,4 @@
-"""Files of weights → named tensors. Which network they are is no concern of this file."""
+"""Read named tensors from weights files, whatever their network."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _ZIP = b"PK\x03\x04"
 _GIT_LFS = b"version https://git-lfs"
 _TENSORFLOW = re.compile(r"\.(index|meta)$|\.data-\d+-of-\d+$|\.ckpt(-\d+)?$|^checkpoint$")
 _NOTE_BYTES = 2**17
-"""Bytes of a header beside its tensors: our metadata."""
+"""Maximum bytes of metadata in a header, in addition to its tensors' entries."""
 
 
 def is_safetensors(path: Path, limits: Limits = LIMITS) -> bool:
-    """Whether the file begins as a safetensors file does: a length and a JSON object.
+    """Whether the file begins like a safetensors file: with a length and a JSON object.
 
-    **Raises:** `CheckpointError` where it is missing, no regular file, or too large.
+    **Raises:** `CheckpointError` if it is missing, not a regular file, or too large.
     """
     return read_head(path, limits)[8:9] == b"{"
 
 
 def read_tensors(path: Path, limits: Limits = LIMITS) -> Tensors:
-    """The named tensors in a published checkpoint, recognised by its first bytes.
+    """The named tensors in a published checkpoint, whose format is recognised by its first bytes.
 
     - torch (.pth, .pt), new or legacy: a state dict, or a dict with the generator's under a known
       name. Read with `weights_only=True`.
@@ -50,11 +50,11 @@ def read_tensors(path: Path, limits: Limits = LIMITS) -> Tensors:
     - .npz: TensorFlow variables by name.
     - safetensors: all tensors.
 
-    **Raises:** `CheckpointError`, in words, for everything else, and beyond `limits`.
+    **Raises:** `CheckpointError` for any other file, a damaged one, or one that exceeds `limits`.
     """
     head = read_head(path, limits)
     tensors = _read(path, head, limits)
-    with as_checkpoint_error(path, "file of weights"):
+    with as_checkpoint_error(path, "weights file"):
         check_tensors(tensors, limits)
     return tensors
 
@@ -74,11 +74,11 @@ def _read(path: Path, head: bytes, limits: Limits) -> Tensors:
     if head.startswith(b"\x80"):
         return read_nvidia(path, limits)
     if not head:
-        raise CheckpointError(f"{path} is empty; a checkpoint was expected. Fetch the file again.")
+        raise CheckpointError(f"{path} is empty; expected a checkpoint. Download it again.")
     if head.startswith(_GIT_LFS):
         raise CheckpointError(
-            f"{path} is a Git LFS pointer, which stands for the file in a repository. Run git lfs "
-            "pull there, or download the file itself."
+            f"{path} is a Git LFS pointer, not the file itself. Run git lfs pull in its "
+            "repository, or download the file."
         )
     if _TENSORFLOW.search(path.name):
         raise CheckpointError(
@@ -86,15 +86,15 @@ def _read(path: Path, head: bytes, limits: Limits) -> Tensors:
             "variables by name: numpy.savez('began.npz', **{v.name: v.eval() for v in variables})."
         )
     raise CheckpointError(
-        f"{path} is no checkpoint: expected a torch file, a safetensors file of iagan, NVIDIA's "
-        f"pickle or an .npz of TensorFlow variables; it begins with {head[:8]!r}."
+        f"{path} is not a checkpoint: expected a torch file, a safetensors file of iagan, NVIDIA's "
+        f"pickle or an .npz of TensorFlow variables; got a file beginning with {head[:8]!r}."
     )
 
 
 def read_metadata(path: Path, limits: Limits = LIMITS) -> dict[str, str]:
     """The metadata of a safetensors file.
 
-    **Raises:** `CheckpointError` where it is truncated or broken, or beyond `limits`.
+    **Raises:** `CheckpointError` if it is truncated or damaged, or exceeds `limits`.
     """
     with as_checkpoint_error(path, "safetensors file"):
         check_header(path, ENTRY_BYTES * limits.tensors + _NOTE_BYTES)
@@ -105,7 +105,7 @@ def read_metadata(path: Path, limits: Limits = LIMITS) -> dict[str, str]:
 def read_safetensors(path: Path, limits: Limits = LIMITS) -> tuple[dict[str, str], Tensors]:
     """Metadata and tensors of a safetensors file.
 
-    **Raises:** `CheckpointError` where it is truncated or broken, or beyond `limits`.
+    **Raises:** `CheckpointError` if it is truncated or damaged, or exceeds `limits`.
     """
     metadata = read_metadata(path, limits)
     with as_checkpoint_error(path, "safetensors file"), safe_open(path, framework="pt") as stream:
@@ -132,9 +132,9 @@ def _read_npz(path: Path, limits: Limits) -> Tensors:
 
 
 def _check_array(data: bytes) -> None:
-    """Refuse a .npy that declares another size than it has: it would be allocated first.
+    """Check that the size declared by a .npy, which is allocated first, is its actual size.
 
-    **Raises:** `CheckpointError`; `ValueError` for a broken header.
+    **Raises:** `CheckpointError` if not; `ValueError` for a damaged header.
     """
     stream = io.BytesIO(data)
     shape, _, dtype = read_header(stream)

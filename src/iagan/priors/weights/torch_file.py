@@ -1,4 +1,5 @@
-"""Files of torch.save and NVIDIA's pickles → named tensors, within limits, running nothing."""
+"""Read named tensors from files of torch.save and NVIDIA's pickles, within limits and without
+running any code in them."""
 
 from __future__ import annotations
 
@@ -22,23 +23,22 @@ from iagan.priors.weights.nvidia_pickle import Network, PickledArray, read_pickl
 from iagan.priors.weights.pickles import check_pickle
 
 LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-"""A pickle of torch's magic number: how torch.save began its files before version 1.6."""
+"""The beginning of files written by torch.save before version 1.6: a pickled magic number."""
 _LEGACY_PICKLES = 5
-"""Magic number, version, system, content, keys of the storages, which follow them."""
+"""Number of pickles in a legacy file, before its storages: magic number, version, system info,
+content, and keys of the storages."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _AVERAGES = ("avgG", "g_ema")
 _NESTED = (*_AVERAGES, "netG", "generator", "state_dict")
-"""Entries in which programs keep their generator's state dict; running means are preferred."""
+"""Entries that hold a generator's state dict; exponential moving averages are preferred."""
 OTHER_MEMBERS = 20
-"""Files beside the tensors in the archives that torch writes."""
+"""Maximum number of files other than tensors in an archive written by torch."""
 
 
 def read_torch(path: Path, limits: Limits) -> Tensors:
-    """The generator's state dict in a file of torch.save.
+    """The generator's state dict in a file of torch.save, at the top level or in a known entry.
 
-    It may be an entry of a dict, under the name that training programs give it.
-
-    **Raises:** `CheckpointError`.
+    **Raises:** `CheckpointError` if there is none, or the file is damaged or exceeds `limits`.
     """
     with as_checkpoint_error(path, "torch file"):
         _check_torch(path, limits)
@@ -47,7 +47,7 @@ def read_torch(path: Path, limits: Limits) -> Tensors:
         content = _unnested(content, path)
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path} holds a {type(content).__name__}; expected a state dict of named tensors."
+            f"{path} expects a state dict of named tensors; got a {type(content).__name__}."
         )
     for name, value in content.items():
         if not isinstance(value, Tensor):
@@ -62,7 +62,7 @@ def read_torch(path: Path, limits: Limits) -> Tensors:
 def read_nvidia(path: Path, limits: Limits) -> Tensors:
     """The variables of Gs in NVIDIA's pickle of (G, D, Gs).
 
-    **Raises:** `CheckpointError`.
+    **Raises:** `CheckpointError` for another pickle, or one that is damaged or exceeds `limits`.
     """
     with as_checkpoint_error(path, "pickle"), _mapped(path) as stream:
         check_pickle(stream, limits)
@@ -82,7 +82,7 @@ def read_nvidia(path: Path, limits: Limits) -> Tensors:
 
 
 class _InertConfig:
-    """Stands in for pytorch_GAN_zoo's `BaseConfig`; its contents are not needed."""
+    """Stand-in for pytorch_GAN_zoo's `BaseConfig`, whose contents are not needed."""
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -90,13 +90,13 @@ class _InertConfig:
 
 @contextlib.contextmanager
 def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    """The file as a map: what a pickle declares beyond its end is not allocated."""
+    """The file memory-mapped, so that sizes declared beyond its end are not allocated."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         yield stream
 
 
 def _check_torch(path: Path, limits: Limits) -> None:
-    """Refuse a file that would hang torch.load, or fill the memory."""
+    """Refuse a file that would make torch.load hang or exhaust the memory."""
     with path.open("rb") as file:
         legacy = file.read(len(LEGACY_TORCH)) == LEGACY_TORCH
     if legacy:
@@ -109,7 +109,7 @@ def _check_torch(path: Path, limits: Limits) -> None:
         infos = archive.infolist()
         check_declared(0, sum(info.file_size for info in infos), limits)
         for info in infos:
-            if info.filename.lower().endswith("data.pkl"):  # torch does not mind the case
+            if info.filename.lower().endswith("data.pkl"):  # torch ignores case
                 check_pickle(io.BytesIO(read_member(archive, info)), limits)
 
 
@@ -128,19 +128,19 @@ def _load_torch(path: Path) -> object:
             raise CheckpointError(
                 f"it would run {shown(name, 80)}, which is not needed to store weights"
             )
-        # The module of the class differs between copies of the repository, so it is bound to the
-        # stand-in under the name that this file uses; nothing of that name is imported.
+        # The class's module differs between copies of the repository, so the stand-in is registered
+        # under the name used in this file; nothing of that name is imported.
         admitted = [(_InertConfig, name)]
 
 
 def _unnested(content: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
-    """The entry that is the generator's state dict, or `content` where it is one itself."""
+    """The entry that is the generator's state dict, or `content` if it is one itself."""
     if all(isinstance(value, Tensor) for value in content.values()):
         return content
-    found = [name for name in _NESTED if isinstance(content.get(name), Mapping)]
-    if len(found) > 1 and found[0] not in _AVERAGES:
+    entries = [name for name in _NESTED if isinstance(content.get(name), Mapping)]
+    if len(entries) > 1 and entries[0] not in _AVERAGES:
         raise CheckpointError(
-            f"{path} expects one state dict; got {', '.join(found)}. Save the generator's alone."
+            f"{path} expects one state dict; got {', '.join(entries)}. Save only the generator's."
         )
-    inner: Mapping[Any, Any] = content[found[0]] if found else content
+    inner: Mapping[Any, Any] = content[entries[0]] if entries else content
     return inner
