@@ -1,7 +1,8 @@
-"""How long a plan will take here: a few steps of each phase, timed, times what is to be done."""
+"""Estimated run time of a plan on this machine, from a few timed steps of each phase."""
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -14,8 +15,10 @@ from iagan.methods import presets, reconstruct
 from iagan.observation import Observation
 from iagan.priors import Generator
 
+logger = logging.getLogger("iagan")
+
 PROBE = 3
-"""Steps that are timed of each phase."""
+"""Timed steps of each phase."""
 
 
 def estimate_seconds(
@@ -26,8 +29,7 @@ def estimate_seconds(
 ) -> dict[str, float]:
     """Seconds by phase ("csgm", "iagan", "dip").
 
-    The first setting that is to be run is timed, and taken for all: Gaussian matrices, read at
-    every step, take longer.
+    Only the first pending setting is timed and assumed for all; Gaussian settings take longer.
     """
     done = {(r["setting"], r["method"], r["image"]) for r in records}
     counts: dict[str, float] = {}
@@ -51,9 +53,9 @@ def estimate_seconds(
 
 
 def format_estimate(seconds: dict[str, float]) -> str:
-    """One line: the sum, and each phase."""
+    """One line with the total and the phases."""
     if not seconds:
-        return "nothing is left that takes iterations"
+        return "no iterations are left to run"
     parts = ", ".join(f"{phase.upper()} {_format_duration(s)}" for phase, s in seconds.items())
     return f"about {_format_duration(sum(seconds.values()))} on this machine ({parts})"
 
@@ -67,13 +69,18 @@ def _example(plan: Plan, setting: Setting, generator: Generator) -> Observation:
 def _pace(
     phase: str, observation: Observation, generator: Generator, execution: Execution | None
 ) -> float:
-    """Seconds a step and image."""
+    """Seconds per step and image, without the warnings of so short a run."""
     preset = presets.paper(phase, observation, generator)
     method = presets.adjust(preset, csgm_steps=PROBE if phase == "csgm" else 0, steps=PROBE)
-    for _ in range(2):  # the first call warms up
-        begun = time.perf_counter()
-        reconstruct(observation, generator, method, execution=execution)
-        taken = time.perf_counter() - begun
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        for _ in range(2):  # the first call warms up
+            begun = time.perf_counter()
+            reconstruct(observation, generator, method, execution=execution)
+            taken = time.perf_counter() - begun
+    finally:
+        logger.setLevel(level)
     return taken / PROBE / len(observation)
 
 

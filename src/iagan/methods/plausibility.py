@@ -1,4 +1,4 @@
-"""Whether a measurement is what was said of it: what y itself tells of its range and its noise."""
+"""Checks of a measurement's claimed operator, range and noise against y itself."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from iagan.operators import adjoint_gap
 from iagan.types import Image
 
 GRID = 4
-"""Blocks a side whose means y is asked for."""
+"""Number of blocks per side whose means are computed from y."""
 PROBE_BYTES = 2**26
-"""Bytes of the probing images that are measured together."""
+"""Bytes of the test images that are measured in one batch."""
 SLACK, IMPOSSIBLE = 0.25, 1.5
-"""How far beyond [0, 1] the mean of a block may be, as a share of it: without a message, and
-before the measurement is refused."""
+"""How far outside [0, 1] the mean of a block may be, as a fraction of that range, without a
+warning and without an error."""
 DARK = 0.02
-"""Largest mean of a block below which an image counts as black."""
+"""An image whose block means are all smaller counts as black."""
 ADJOINT_GAP = 1e-3
-"""Largest `adjoint_gap` of an operator: rounding gives 1e-7."""
+"""Largest accepted `adjoint_gap` of an operator; rounding causes 1e-7."""
 FAR, FAR_RELATIVE = 2.0, 0.04
-"""An adapted network should not end with a residual beyond so many noise floors and this share of
-y. On validation faces and their right operators it is 0.027 of y at most after the fast effort."""
+"""A residual above FAR noise floors plus FAR_RELATIVE ‖y‖ after adaptation is reported. On
+validation faces with the correct operator it is at most 0.027 ‖y‖ with the fast effort."""
 NEAR = 0.9
-"""Noise floors that a network with few latents should not get below: noise is not in its range."""
+"""A residual of CSGM below NEAR noise floors is reported: its few latents cannot fit noise."""
 
 
 def check_observation(observation: Observation) -> list[str]:
-    r"""What the user should know of y, one line each.
+    r"""Warnings about y, one line each.
 
     For any image u, $\langle y, A u \rangle = \langle x, A^\top A u \rangle + \langle e, A u
     \rangle$, and for x in [0, 1] the first term lies between the sums of the negative and of the
     positive entries of $A^\top A u$. u is white, and each of 4×4 blocks of it.
 
-    **Raises:** `SettingError` where no image near [0, 1] can have been measured, or the operator's
-    `adjoint` is not its adjoint.
+    **Raises:** `SettingError` if no image close to [0, 1] can have produced y, or the operator's
+    `adjoint` is not the adjoint of its `forward`.
     """
     operator = observation.operator
     gap = adjoint_gap(operator)
     if not gap <= ADJOINT_GAP:
         raise SettingError(
-            f"{type(operator).__name__}: <A x, y> and <x, A' y> differ by {gap:.2g} of their size; "
-            "its adjoint is not that of its forward. Mend one of them."
+            f"{type(operator).__name__} expects <A x, y> = <x, A' y>; got a relative difference of "
+            f"{gap:.2g}. Correct its forward or its adjoint."
         )
     means, excess = _block_means(observation)
     if not means.numel():
@@ -52,22 +52,22 @@ def check_observation(observation: Observation) -> list[str]:
     low, high = float(means.min()), float(means.max())
     if excess > SLACK:
         span = f"block means from {low:.3g} to {high:.3g}"
-        advice = "Rescale y and σ, or mend the operator's factor."
+        advice = "Rescale y and σ, or the operator."
         if excess > IMPOSSIBLE:
             raise SettingError(
-                f"y expects an image in [0, 1] behind it; got one with {span}. {advice}"
+                f"reconstruct expects y of an image in [0, 1]; got one with {span}. {advice}"
             )
-        return [f"y is not of an image in [0, 1], but of one with {span}. {advice}"]
+        return [f"y is not that of an image in [0, 1], but of one with {span}. {advice}"]
     if high < DARK:
         return [
-            f"y is of an image that is nearly black: no block's mean is above {high:.2g} of 1. "
-            "If it is not black, rescale y and σ."
+            f"y is that of a nearly black image, with block means up to {high:.2g}. Unless it "
+            "is so dark, rescale y and σ."
         ]
     return []
 
 
 def too_far(name: str, image: Image, observation: Observation) -> list[str]:
-    """A message where a method that can fit any image did not come near to y's noise."""
+    """A warning if a method that can fit any image has left a residual far above the noise."""
     residual, relative = residual_norms(image, observation)
     floor = observation.noise_floor.to(residual)
     size = residual / relative.clamp_min(torch.finfo(relative.dtype).tiny)
@@ -79,17 +79,18 @@ def too_far(name: str, image: Image, observation: Observation) -> list[str]:
     by = (
         f"{float(residual[worst] / floor[worst]):.2g} times the noise floor"
         if float(floor[worst]) > 0
-        else f"{float(relative[worst]):.2g} of y, which was said to have no noise"
+        else f"{float(relative[worst]):.2g} ‖y‖ although σ is 0"
     )
     fitting = float(residual[worst]) / observation.operator.m**0.5
     return [
-        f"{name}: the residual is still {by}{_count(far)}: too few iterations, or the measurement "
-        f"is not what was said, its operator or its noise (σ = {fitting:.2g} would fit)."
+        f"{name}: the residual is still {by}{_count(far)}. Either there were too few iterations, "
+        f"or this measurement is not what was said: check its operator and its noise (σ = "
+        f"{fitting:.2g} would match the residual)."
     ]
 
 
 def too_near(name: str, image: Image, observation: Observation, latents: int) -> list[str]:
-    """A message where the unadapted network fits y better than its noise allows."""
+    """A warning if the pretrained network fits y better than noise of that σ allows."""
     if observation.operator.m < 4 * latents or not observation.is_noisy:
         return []
     residual, _ = residual_norms(image, observation)
@@ -100,21 +101,21 @@ def too_near(name: str, image: Image, observation: Observation, latents: int) ->
     worst = int((residual / floor.clamp_min(1e-30)).argmin())
     fitting = float(residual[worst]) / observation.operator.m**0.5
     return [
-        f"{name}: y has less noise than was said{_count(near)}: the residual is already "
-        f"{float(residual[worst] / floor[worst]):.2g} of the noise floor (σ = {fitting:.2g} at "
-        "most). With too large a σ, details are taken for noise."
+        f"{name}: the residual is already {float(residual[worst] / floor[worst]):.2g} times the "
+        f"noise floor{_count(near)}, so y has less noise than was said (σ ≤ {fitting:.2g}). With "
+        "too large a σ, details are removed as if they were noise."
     ]
 
 
 def _count(which: Tensor) -> str:
     total = len(which)
-    return "" if total == 1 else f" for {int(which.sum())} of {total} images"
+    return "" if total == 1 else f" (for {int(which.sum())} of {total} images)"
 
 
 def _block_means(observation: Observation) -> tuple[Tensor, float]:
-    """The means that y tells of blocks, `(batch, blocks)`, and how far the farthest is beyond
-    [0, 1], as a share of it, the noise allowed for. Of some operators, such as differences of
-    pixels, y tells no means.
+    """Block means of the image as implied by y, `(batch, blocks)`, and how far the worst one lies
+    outside [0, 1] beyond what noise explains, as a fraction of that range. Blocks whose mean does
+    not follow from y are omitted; for operators such as differences of pixels, all of them.
     """
     operator = observation.operator
     y = observation.y.flatten(1)
@@ -144,7 +145,7 @@ def _block_means(observation: Observation) -> tuple[Tensor, float]:
 
 
 def _blocks(shape: tuple[int, int, int]) -> Image:
-    """White, and each block of it on black, `(1 + blocks, *shape)`."""
+    """A white image, and one with each block white on black, `(1 + blocks, *shape)`."""
     _, height, width = shape
     rows = torch.arange(height) * GRID // height
     columns = torch.arange(width) * GRID // width
