@@ -138,6 +138,8 @@ def test_halved_starts_end_where_the_best_of_them_would():
     alone = run(observation, generator, "csgm", csgm_steps=60)
     rounds = [(each.starts, each.steps) for each in halved.method.rounds()]
     assert rounds == [(4, 15), (2, 15), (1, 30)]
+    odd = iagan.CSGM(steps=60, restarts=5, halving_steps=15).rounds()
+    assert [each.starts for each in odd] == [5, 3, 2, 1]
     assert halved.method.iterations() == {"csgm": 120}
     for begin, end in ((0, 16), (16, 32)):
         best = halved.trace[:, begin:end].min(1).values

@@ -176,3 +176,26 @@ def test_scattered_masks_beyond_what_can_be_drawn_are_refused():
         SubsampledFourier.random((1, 8, 8), 50 / 64, 0, "scattered")
     with pytest.raises(SettingError, match="compact or scattered"), as_users_run_it():
         SubsampledFourier.random((1, 8, 8), 0.5, 0, "dense")
+
+
+@pytest.mark.parametrize("sampling", ["compact", "scattered"])
+def test_a_mask_with_dc_at_the_centre_is_a_caveat_though_the_corner_is_measured(sampling):
+    for seed in range(5):
+        operator = SubsampledFourier.random(SHAPE, 0.3, seed, sampling)
+        assert operator.caveats() == []
+        centred = torch.fft.fftshift(operator.mask)
+        centred[0, 0] = True
+        (caveat,) = SubsampledFourier(SHAPE, centred).caveats()
+        assert "ifftshift" in caveat
+
+
+def test_lines_with_a_dense_centre_are_a_caveat_and_pixels_without_a_law_are_none():
+    """A mask of MRI: every fourth column and eight of the middle."""
+    columns = torch.arange(64)
+    lines = ((columns % 4 == 0) | ((columns - 32).abs() < 4)).expand(64, 64)
+    assert len(SubsampledFourier(SHAPE, lines).caveats()) == 1
+    assert SubsampledFourier(SHAPE, torch.fft.ifftshift(lines)).caveats() == []
+    for seed in range(100):
+        pixels = torch.rand(64, 64, generator=torch.Generator().manual_seed(seed)) < 0.5
+        pixels[0, 0] = True
+        assert SubsampledFourier(SHAPE, pixels).caveats() == []

@@ -70,3 +70,13 @@ def test_denoising_measures_the_image_itself():
     operator, x = Identity(COLOUR), photo()
     for y in (operator(x), operator.adjoint(x), operator.pinv(x), operator.naive(x)):
         assert torch.equal(y, x)
+
+
+def test_a_mask_that_keeps_little_is_a_caveat_also_in_a_composition():
+    """A mask whose holes are true keeps the hole alone."""
+    hole = ~Inpaint.box(COLOUR, 1, 2, 3, 3).mask
+    (caveat,) = Inpaint(COLOUR, hole).caveats()
+    assert "18.8% of the pixels" in caveat
+    assert Inpaint(COLOUR, ~hole).caveats() == []
+    nested = Inpaint(COLOUR, hole) @ (2.0 * Identity(COLOUR))
+    assert nested.caveats() == (2.0 * Inpaint(COLOUR, hole)).caveats() == [caveat]

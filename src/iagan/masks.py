@@ -24,8 +24,9 @@ def load_mask(
 ) -> Bool[Tensor, "height width"]:
     """A mask of `size` (height, width) from a .npy of booleans or 0/1, or an image.
 
-    True, measured, is what is brighter than half and opaque: a transparent pixel is not measured.
-    An image of 0 and 1 only is read as such. That, and pixels between black and white, is logged.
+    True are the pixels that are brighter than half and opaque; transparent ones are false. An image
+    with the values 0 and 1 only is read as such. That, and pixels between black and white, is
+    logged.
 
     **Raises:** `ImageFileError` when it cannot be read, has another size or other values.
     """
@@ -52,12 +53,12 @@ def _mask_from_image(path: Path, limits: Limits) -> np.ndarray:
             grey, white, step = _opaque_grey(picture), 255, 1
     brightest = grey.max()
     if 0 < brightest <= step:
-        log_notes(name, ["its values are 0 and 1; 1 is taken as measured."])
+        log_notes(name, ["its values are 0 and 1; 1 counts as white."])
         return grey > 0
     between = int(((grey > 0) & (grey < white)).sum())
     if between:
         note = f"{between} of its {grey.size} pixels are neither black nor white"
-        log_notes(name, [f"{note}; those brighter than half are taken as measured."])
+        log_notes(name, [f"{note}; those brighter than half count as white."])
     return grey > white / 2
 
 

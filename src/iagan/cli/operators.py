@@ -19,7 +19,7 @@ BELONGING = {
     "blur": ("size", "border"),
     "fourier": ("ratio", "sampling", "mask"),
     "gaussian": ("ratio",),
-    "inpaint": ("ratio", "mask", "box"),
+    "inpaint": ("ratio", "mask", "hole", "box"),
     "denoise": (),
 }
 """The options of each operator."""
@@ -52,6 +52,9 @@ def add_operator(parser: argparse.ArgumentParser, required: bool) -> None:
     )
     group.add_argument(
         "--mask", metavar="FILE", help="fourier, inpaint: PNG or .npy; white or 1 means measured"
+    )
+    group.add_argument(
+        "--hole", metavar="FILE", help="inpaint: the same, but white or 1 means missing"
     )
     group.add_argument(
         "--box",
@@ -90,11 +93,12 @@ def build_operator(args: argparse.Namespace, image_shape: tuple[int, int, int]) 
     if args.operator == "denoise":
         return operators.Identity(image_shape)
     kind = operators.SubsampledFourier if args.operator == "fourier" else operators.Inpaint
+    _check_one_mask(args)
     if args.mask is not None:
-        if args.ratio is not None:
-            raise SettingError("--mask already determines what is measured; leave --ratio out.")
         return kind(image_shape, load_mask(args.mask, (height, width)))
-    if args.operator == "inpaint" and args.box is not None:
+    if args.hole is not None:
+        return operators.Inpaint(image_shape, ~load_mask(args.hole, (height, width)))
+    if args.box is not None:
         return operators.Inpaint.box(image_shape, *args.box)
     ratio = _need(args, "ratio")
     if args.operator == "fourier":
@@ -116,6 +120,15 @@ def check_belonging(args: argparse.Namespace) -> None:
             raise SettingError(
                 f"--{name} belongs to --operator {theirs}; got {named}. Leave it out."
             )
+
+
+def _check_one_mask(args: argparse.Namespace) -> None:
+    given = [name for name in ("ratio", "mask", "hole", "box") if getattr(args, name) is not None]
+    if len(given) > 1:
+        raise SettingError(
+            f"--operator {args.operator} expects one of its options to say what is measured; got "
+            f"{' and '.join(f'--{name}' for name in given)}. Leave all but one out."
+        )
 
 
 def _noise(text: str) -> float | str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError, shown
 from iagan.images import Crop, crop_square, find_images, images_in, load_image
 from iagan.limits import LIMITS, Limits
@@ -151,9 +153,28 @@ def _observe_picture(
         )
     picture, messages = _fit(photo, path, camera.crop, operator, shape)
     y = operator(picture) if masked else picture
+    if isinstance(operator, Inpaint):
+        messages = (*messages, *_mask_messages(y, operator, picture))
     error = rounding_std(path, limits) * min(1.0, shape[1] / _side(photo, camera.crop))
     sigma, said = _noise_std(y, camera, operator, error)
     return Observation(y, operator, sigma), (*messages, *said)
+
+
+def _mask_messages(y: Image, operator: Inpaint, picture: Image) -> list[str]:
+    """The fraction measured, and whether the mask seems to be inverted."""
+    messages = [f"{y[0, 0].numel() / operator.mask.numel():.1%} of the pixels are measured."]
+    rest = picture[..., ~operator.mask]
+    if rest.numel() and _is_constant(y) and not _is_constant(rest):
+        messages.append(
+            "all of these have the same colour, and the others do not: the mask seems to be "
+            "inverted. White or true means measured; use --hole for the opposite."
+        )
+    return messages
+
+
+def _is_constant(pixels: Tensor) -> bool:
+    """Whether pixels `(1, channels, count)` all have the same colour."""
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def _noise_std(

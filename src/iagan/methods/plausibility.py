@@ -46,9 +46,10 @@ def check_observation(observation: Observation) -> list[str]:
             f"{type(operator).__name__} expects <A x, y> = <x, A' y>; got a relative difference of "
             f"{gap:.2g}. Correct its forward or its adjoint."
         )
+    caveats = operator.caveats()
     means, excess = _block_means(observation)
     if not means.numel():
-        return []
+        return caveats
     low, high = float(means.min()), float(means.max())
     if excess > SLACK:
         span = f"block means from {low:.3g} to {high:.3g}"
@@ -57,13 +58,13 @@ def check_observation(observation: Observation) -> list[str]:
             raise SettingError(
                 f"reconstruct expects y of an image in [0, 1]; got one with {span}. {advice}"
             )
-        return [f"y is not that of an image in [0, 1], but of one with {span}. {advice}"]
-    if high < DARK:
-        return [
+        caveats.append(f"y is not that of an image in [0, 1], but of one with {span}. {advice}")
+    elif high < DARK:
+        caveats.append(
             f"y is that of a nearly black image, with block means up to {high:.2g}. Unless it "
             "is so dark, rescale y and σ."
-        ]
-    return []
+        )
+    return caveats
 
 
 def too_far(name: str, image: Image, observation: Observation) -> list[str]:

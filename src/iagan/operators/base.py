@@ -92,6 +92,10 @@ class LinearOperator(abc.ABC):
         """All singular values, largest first, float64; None where they are expensive to compute."""
         return None
 
+    def caveats(self) -> list[str]:
+        """Signs that this operator may not be the intended one, one line each; none by default."""
+        return []
+
     @property
     def complex_valued(self) -> bool:
         """Whether y is complex; its real and imaginary parts then count as two measurements."""

@@ -44,6 +44,10 @@ class OfParts(LinearOperator):
     def complex_valued(self) -> bool:
         return self.parts[0].complex_valued
 
+    def caveats(self) -> list[str]:
+        """Those of its parts."""
+        return [line for part in self.parts for line in part.caveats()]
+
     def to(self: Kind, device: torch.device | str) -> Kind:
         return dc.replace(self, parts=tuple(part.to(device) for part in self.parts))
 

@@ -17,6 +17,9 @@ from iagan.types import Image, Measurement, MeasurementLike
 
 Sampling = Literal["compact", "scattered"]
 """Distribution of a random mask's coefficients around DC."""
+DENSER = 0.3
+"""By how much a mask's density around its centre may exceed that around `[0, 0]` before
+`caveats` mentions it. Masks of pixels drawn uniformly stay below from 64×64 on."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -56,6 +59,22 @@ class SubsampledFourier(LinearOperator):
                 "SubsampledFourier expects DC at mask[0, 0]; got a mask that keeps the centre but "
                 "not that corner. Apply torch.fft.ifftshift to it."
             )
+
+    def caveats(self) -> list[str]:
+        """A line if the mask is denser around its centre than around `[0, 0]`."""
+        reach = min(self.mask.shape) // 16
+        if reach < 1:
+            return []
+        height, width = self.mask.shape
+        corner = _density_around(self.mask, 0, 0, reach)
+        centre = _density_around(self.mask, height // 2, width // 2, reach)
+        if centre - corner < DENSER:
+            return []
+        return [
+            f"the mask measures {corner:.0%} of the frequencies around mask[0, 0], where DC is "
+            f"expected, and {centre:.0%} around its centre. If DC is at the centre, apply "
+            "torch.fft.ifftshift to it."
+        ]
 
     @classmethod
     def random(
@@ -207,6 +226,13 @@ def scattered_mask(height: int, width: int, count: int, seed: int) -> Tensor:
     mask = torch.zeros(height * width, dtype=torch.bool, device="cpu")
     mask[torch.from_numpy(order[:count])] = True
     return mask.unflatten(0, (height, width))
+
+
+def _density_around(mask: Tensor, row: int, column: int, reach: int) -> float:
+    """Fraction of the mask's frequencies that are true within `reach`, with periodic borders."""
+    side = 2 * reach + 1
+    rolled = mask.roll((reach - row, reach - column), (0, 1))
+    return float(rolled[:side, :side].float().mean())
 
 
 def _gaussian_density(height: int, width: int, count: int) -> Tensor:

@@ -15,6 +15,9 @@ from iagan.operators.base import LinearOperator
 from iagan.operators.checks import as_int, count_at, image_shape_for, mask_for
 from iagan.types import Measurement
 
+FEW = 0.25
+"""Fraction of kept pixels below which `caveats` asks whether the mask is inverted."""
+
 
 @dc.dataclass(frozen=True, eq=False)
 class Inpaint(LinearOperator):
@@ -64,6 +67,16 @@ class Inpaint(LinearOperator):
         mask = torch.ones(sides, dtype=torch.bool, device="cpu")
         mask[top : top + height, left : left + width] = False
         return cls(image_shape, mask)
+
+    def caveats(self) -> list[str]:
+        """A line if the mask keeps few pixels, as one does whose holes are true."""
+        kept = float(self.mask.float().mean())
+        if kept >= FEW:
+            return []
+        return [
+            f"the mask keeps {kept:.1%} of the pixels. If true marks the hole, invert it "
+            "(--hole on the command line)."
+        ]
 
     @property
     def measurement_shape(self) -> tuple[int, ...]:

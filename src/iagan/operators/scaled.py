@@ -82,6 +82,10 @@ class Scaled(LinearOperator):
         """|s| times the norm of A."""
         return abs(self.factor) * self.base.norm()
 
+    def caveats(self) -> list[str]:
+        """Those of `base`."""
+        return self.base.caveats()
+
     def to(self, device: torch.device | str) -> Scaled:
         return dc.replace(self, base=self.base.to(device))
 
