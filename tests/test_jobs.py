@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import io
 import json
+import os
 import pickle
 import sys
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -350,6 +351,26 @@ def test_a_bar_is_drawn_for_the_files_and_for_each_phase(folder, tmp_path, monke
     drawn = terminal.getvalue()
     assert "files" in drawn and "2/2" in drawn
     assert "csgm" in drawn and "iagan" in drawn
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudoterminals there")
+@pytest.mark.parametrize("size", [(0, 0), (0, 90), (24, 0), (24, 90)])
+def test_a_bar_is_drawn_on_a_terminal_without_a_size(size, monkeypatch):
+    """As that of a container or a serial line."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with os.fdopen(its, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with iagan.ProgressBar("face") as bar:
+            bar(iagan.Event("csgm", 1, 5))
+        drawn = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "face csgm" in drawn and "0/5" in drawn
 
 
 def test_nothing_is_drawn_where_nobody_looks(folder, tmp_path, capsys):

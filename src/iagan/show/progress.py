@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -117,7 +118,17 @@ def _bar(event: Event, label: str, leave: bool) -> Any:
         unit="B" if in_bytes else "it",
         unit_scale=in_bytes,
         unit_divisor=1024 if in_bytes else 1000,
+        **_size(),
     )
+
+
+def _size() -> dict[str, int]:
+    """A size for a terminal that has none, as in some containers, where tqdm would draw nothing."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        return {}
+    return {} if columns and lines else {"ncols": columns or 80, "nrows": lines or 24}
 
 
 def _is_terminal() -> bool:
