@@ -245,15 +245,17 @@ def test_methods_and_inputs_given_twice_are_done_once(observed, prior, tmp_path,
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_a_reader_that_closes_the_pipe_gets_no_traceback(observed, prior, tmp_path):
+def test_a_reader_that_closes_the_pipe_loses_no_image(observed, prior, tmp_path):
+    """As in `| head -1`: every image is there, and the exit code is that of the work."""
     command = [sys.executable, "-m", "iagan", "reconstruct", str(observed), "--prior", prior]
     command += [*QUICK, "--method", "naive", "--method", "pinv", "-o", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     said = process.stderr.read().decode()
     process.stderr.close()
-    process.wait()
+    assert process.wait() == 0, said
     assert "Traceback" not in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"y_naive.png", "y_pinv.png"}
 
 
 def test_a_figure_shows_truth_observation_and_methods(observed, photo, prior, tmp_path):
@@ -448,7 +450,27 @@ def test_ctrl_c_keeps_what_is_finished(observed, prior, tmp_path, capsys, monkey
     assert sorted(path.name for path in out.iterdir()) == ["y_csgm.png", "y_iagan.partial.png"]
     assert _size(out / "y_iagan.partial.png") == _size(out / "y_csgm.png")
     said = capsys.readouterr().err
-    assert "the best so far is" in said and "kept" in said
+    assert "the best so far is" in said
+    assert said.endswith("stopped; images finished: 1; the same command makes the rest.\n")
+
+
+@pytest.mark.parametrize("steps", ["1", "9"])
+def test_ctrl_c_in_training_says_what_is_kept(steps, photo, tmp_path, capsys, monkeypatch):
+    """At step 2: with a checkpoint every step, and before the first one."""
+
+    def interrupt(self, event):
+        if event.phase == "adversarial" and event.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(iagan.ProgressBar, "__call__", interrupt)
+    for i in range(4):
+        shutil.copy(photo, tmp_path / f"{i}.png")
+    argv = ["train", str(tmp_path), "-o", str(tmp_path / "p.safetensors"), "--recipe", "began"]
+    argv += ["--size", "32", "--width", "4", "--latent", "4", "--batch", "2", "--steps", "3"]
+    assert main([*argv, "--holdout", "0", "--checkpoint-every", steps]) == 130
+    said = capsys.readouterr().err
+    assert ("--resume" in said) == (steps == "1") == (tmp_path / "p.safetensors").exists()
+    assert ("nothing is kept" in said) == (steps == "9")
 
 
 def test_measure_carries_on_past_a_bad_image(photo, tmp_path, capsys):
@@ -470,7 +492,7 @@ def test_a_full_disk_under_the_output_ends_in_words():
         command = [sys.executable, "-m", "iagan", "priors"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    assert done.stderr == "iagan priors: no room left for the output.\n"
+    assert done.stderr.startswith("iagan priors: standard output could not be written: ")
 
 
 def test_iagan_alone_prints_its_help(capsys):

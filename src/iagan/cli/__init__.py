@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import importlib
 import logging
 import os
@@ -13,7 +12,8 @@ import sys
 from typing import NoReturn
 
 from iagan.cli.allocator import retain_freed_memory
-from iagan.errors import IaganError
+from iagan.cli.streams import lasting_streams
+from iagan.errors import IaganError, Interrupted
 
 COMMANDS = {
     "observe": "simulate a measurement y = A x + e of a photograph",
@@ -36,6 +36,10 @@ P is a checkpoint, or a name from iagan priors.
 
 iagan COMMAND --help tells a command's options.
 """
+
+
+_REMARKS = logging.StreamHandler()
+"""Where the logger's lines go, unless the caller of `main` has said otherwise."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,39 +92,39 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 some files failed, 2 bad input, 130 Ctrl-C."""
+    """Run one command; the exit code: 0 done, 1 some files failed, 2 bad input, 130 Ctrl-C.
+
+    A reader of the output that leaves, as `head -1` does, changes nothing: the work is done, and
+    the exit code is that of the work.
+    """
+    with lasting_streams() as streams:
+        code, name = _run(argv)
+        lost = streams.lost()
+        if lost:
+            print(f"{name}: standard output could not be written: {lost}.", file=sys.stderr)
+        return code or (2 if lost else 0)
+
+
+def _run(argv: list[str] | None) -> tuple[int, str]:
+    """The exit code, and what messages call the command."""
     parser = build_parser()
     _complete(parser)
     if not (sys.argv[1:] if argv is None else argv):
         parser.print_help()
-        return 0
+        return 0, parser.prog
     args = parser.parse_args(argv)
+    name = f"iagan {args.command}"
     _log_to_stderr(args.quiet)
     retain_freed_memory()
     try:
-        code = int(_module(args.command).run(args))
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print(f"\niagan {args.command}: stopped; what was finished is kept.", file=sys.stderr)
-        return 130
+        return int(_module(args.command).run(args)), name
+    except KeyboardInterrupt as stop:
+        kept = "" if isinstance(stop, Interrupted) else str(stop)
+        print(f"\n{name}: stopped{f'; {kept}' if kept else '.'}", file=sys.stderr)
+        return 130, name
     except IaganError as error:
-        print(f"iagan {args.command}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # as in `| head -1`: the reader has what it expected
-        _close_output()
-        return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _close_output()
-        print(f"iagan {args.command}: no room left for the output.", file=sys.stderr)
-        return 2
-
-
-def _close_output() -> None:
-    """What is still buffered goes nowhere, so that leaving Python does not fail on it again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2, name
 
 
 def _module(command: str):  # type: ignore[no-untyped-def]  # a module of this package
@@ -138,8 +142,8 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 def _log_to_stderr(quiet: bool) -> None:
     logger = logging.getLogger("iagan")
     logger.setLevel(logging.ERROR if quiet else logging.NOTSET)
+    _REMARKS.stream = sys.stderr  # anew: the former one may be closed
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("warning: %(message)s"))
-        logger.addHandler(handler)
+        _REMARKS.setFormatter(logging.Formatter("warning: %(message)s"))
+        logger.addHandler(_REMARKS)
         logger.propagate = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,6 +174,15 @@ def pick_device(expected: str) -> str:
     if not present[expected]:
         raise SettingError(f"--device {expected} is not available here; use --device cpu.")
     return expected
+
+
+@contextlib.contextmanager
+def telling_when_stopped(kept: Callable[[], str]) -> Iterator[None]:
+    """A block in which Ctrl-C raises a `KeyboardInterrupt` that says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(kept()) from stop
 
 
 def _methods(text: str) -> list[str]:

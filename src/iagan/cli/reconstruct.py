@@ -103,7 +103,13 @@ def run(args: argparse.Namespace) -> int:
     execution = options.execution(args)
     outcomes: list[Outcome] = []
     failed: list[str] = []
-    with ProgressBar() as bar:
+    made = 0
+
+    def kept() -> str:
+        rest = "the same command makes the rest" if made else "none was finished"
+        return f"images finished: {made}; {rest}."
+
+    with options.telling_when_stopped(kept), ProgressBar() as bar:
         stream = recover(
             paths,
             args.output,
@@ -125,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
                 raise outcome.error
             if outcome.error is not None:
                 failed.append(str(outcome.path))
+            made += outcome.status in ("done", "skipped")
             with bar.aside():
                 _print(outcome, args.json)
             if args.figure:

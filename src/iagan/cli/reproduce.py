@@ -14,6 +14,7 @@ from iagan.errors import ImageFileError, MissingDependencyError, SettingError, s
 if TYPE_CHECKING:
     from iagan.engine import Execution
     from iagan.experiments.plan import Plan
+    from iagan.jobs import RunFolder
     from iagan.priors import Generator
     from iagan.show import ProgressBar
 
@@ -132,7 +133,7 @@ def _run_theory(args: argparse.Namespace, folder: Path) -> None:
         plot(rows, folder / "figures" / f"{THEORY}.png")
         note = in_brackets(quick_look(args.steps_scale))
         write_text(table, f"## Proposition 2{note}\n\n{markdown(rows, settings)}\n")
-    print(table.read_text(), end="")
+    print(table.read_text("utf-8"), end="")
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
@@ -218,9 +219,15 @@ def _run_tables(
             f"{shown(folder)} also has records of {_images(len(others))} not named here; all are "
             "shown."
         )
-    with _bar() as bar:
+    with options.telling_when_stopped(lambda: _kept(runs)), _bar() as bar:
         run(plan, generator, runs, bar, execution)
     print(write_tables(plan, runs, notes), end="")
+
+
+def _kept(runs: RunFolder) -> str:
+    """What Ctrl-C leaves."""
+    count = len(runs.records())
+    return f"records in {shown(runs.path)}: {count}; the same command makes the rest."
 
 
 def _bar() -> ProgressBar:

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from iagan.train import RECIPES, train
 
     settings = _settings(args, RECIPES[args.recipe])
-    with ProgressBar(line=_line) as bar:
+    with options.telling_when_stopped(lambda: _kept(args)), ProgressBar(line=_line) as bar:
         trained = train(
             settings,
             args.images,
@@ -121,6 +121,15 @@ def run(args: argparse.Namespace) -> int:
         print(f"skipped {line}", file=sys.stderr)
     print(f"{trained.prior}; samples, curve and checkpoint in {trained.folder}")
     return 0
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """What Ctrl-C leaves."""
+    from iagan.train.loop import checkpoint_of
+
+    if checkpoint_of(args.output).exists():
+        return "--resume goes on from the last checkpoint."
+    return f"nothing is kept before the first checkpoint, after {args.checkpoint_every} steps."
 
 
 def _settings(args: argparse.Namespace, recipe: TrainSettings) -> TrainSettings:

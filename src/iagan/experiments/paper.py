@@ -134,7 +134,7 @@ PAPER_SECONDS = {"dip": 100.0, "csgm": 30.0, "iagan": 35.0}
 
 def published(setting: Setting, method: str, dataset: str = "celeba") -> tuple[float, float] | None:
     """The paper's PSNR in dB and LPIPS, or None without such an entry."""
-    text = (resources.files("iagan") / "data" / "paper_tables.csv").read_text()
+    text = (resources.files("iagan") / "data" / "paper_tables.csv").read_text("utf-8")
     for row in csv.DictReader(text.splitlines()):
         key = (row["dataset"], row["setting"], float(row["noise_255"]), row["method"])
         if key == (dataset, setting.name, setting.noise_255, method):

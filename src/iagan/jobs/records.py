@@ -47,12 +47,12 @@ def software() -> dict[str, Any]:
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    """One line of strict JSON; what is not finite (the PSNR of equal images) becomes null."""
+    """One line of strict JSON in ASCII; what is not finite (the PSNR of equal images) is null."""
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.items()
     }
-    return json.dumps(finite, ensure_ascii=False, allow_nan=False)
+    return json.dumps(finite, allow_nan=False)
 
 
 class RunFolder:

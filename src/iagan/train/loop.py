@@ -77,9 +77,9 @@ def train(
             f"train expects checkpoint_every of 1 or more steps; got {checkpoint_every}. "
             "Choose another interval."
         )
-    prior = Path(output)
-    folder = prior.with_suffix(".train")
-    if (folder / CHECKPOINT).exists() and not resume:
+    prior, checkpoint = Path(output), checkpoint_of(output)
+    folder = checkpoint.parent
+    if checkpoint.exists() and not resume:
         raise SettingError(
             f"{folder} holds an earlier run. Resume it, delete that folder, or name another output."
         )
@@ -92,6 +92,11 @@ def train(
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
             _train(run, pixels.to(place), place, saver, checkpoint_every, on_event)
     return Trained(prior, folder, data.skipped)
+
+
+def checkpoint_of(output: StrPath) -> Path:
+    """Where the run that makes the prior `output` has its checkpoint."""
+    return Path(output).with_suffix(".train") / CHECKPOINT
 
 
 def _train(
