@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import struct
 import tarfile
 import zipfile
@@ -17,7 +18,14 @@ import torch
 from safetensors.torch import load, save
 
 from helpers import zipped
-from iagan.errors import CheckpointError, ImageFileError, shown
+from iagan.errors import (
+    Cancelled,
+    CheckpointError,
+    ImageFileError,
+    Interrupted,
+    MissingDependencyError,
+    shown,
+)
 from iagan.images import save_image
 from iagan.limits import MIB, Limits
 from iagan.train import BeganSettings, load_images, train
@@ -64,6 +72,14 @@ def test_what_a_file_says_is_quoted_on_one_plain_line_and_cut():
     assert shown("a\nb\x1b]0;\u202e\udcff") == "a b\\x1b]0;\\u202e\\udcff"
     assert shown("é" * 300) == "é" * 199 + "…"
     assert shown("é" * 200) == "é" * 200
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    """Names of files, for example, which nobody checks; it pickles, as jobs need."""
+    for kind in (CheckpointError, MissingDependencyError, Cancelled, Interrupted):
+        error = pickle.loads(pickle.dumps(kind("a\n\x1b]0;x.pth" + "é" * 1000)))
+        assert type(error) is kind
+        assert str(error) == "a \\x1b]0;x.pth" + "é" * 1000
 
 
 # -- training images --------------------------------------------------------------------------

@@ -217,6 +217,9 @@ def test_words_of_a_file_reach_no_terminal(tmp_path):
     path.write_bytes(own(name="a\n\x1b[31m", license="b\r"))
     about = load_prior(path).about
     assert (about.name, about.license) == ("a \\x1b[31m", "b\\r")
+    path = tmp_path / "a\n\x1b]0;x.pth"
+    path.write_bytes(torch_bytes(state()))
+    assert load_prior(path).about.name == "a \\x1b]0;x"
 
 
 def test_a_known_prior_is_verified_whenever_it_is_loaded(tmp_path, monkeypatch):

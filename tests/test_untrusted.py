@@ -227,6 +227,16 @@ def test_the_error_of_a_large_jpeg_is_that_of_its_middle(tmp_path):
     assert rounding_std(_saved(tmp_path, wide, "b.jpg", quality=60)) == pytest.approx(one, rel=0.01)
 
 
+def test_a_jpeg_whose_table_holds_zeros_has_an_error_too(tmp_path):
+    """It was NaN, which no observation takes for σ."""
+    path = _saved(tmp_path, Pillow.fromarray(GREY), "a.jpg", quality=60)
+    data = bytearray(path.read_bytes())
+    table = data.index(b"\xff\xdb") + 5
+    data[table : table + 64] = bytes(64)
+    path.write_bytes(data)
+    assert 0 < rounding_std(path) < 0.1
+
+
 def _saved(tmp_path, picture, name="p.png", **options):
     picture.save(tmp_path / name, **options)
     return tmp_path / name

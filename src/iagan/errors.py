@@ -23,7 +23,13 @@ from typing import Any
 
 
 class IaganError(Exception):
-    """Base class of the exceptions of iagan."""
+    """Base class of the exceptions of iagan.
+
+    A message is one line without control characters, whatever file, name or value it quotes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_on_one_line(str(message)))
 
 
 class ShapeError(IaganError, ValueError):
@@ -87,9 +93,14 @@ def shown(text: object, most: int = 200) -> str:
     What a file says, or is called, may hold line breaks, a terminal's escape sequences, or
     characters that no encoding can write.
     """
-    whole = str(text)
-    line = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in whole[: most + 1].replace("\n", " ")
-    )
+    line = _on_one_line(str(text)[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _on_one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text.replace("\n", " ")
+    )

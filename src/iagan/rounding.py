@@ -63,6 +63,7 @@ def _jpeg_std(picture: Pillow.Image, tables: dict[int, list[int]]) -> float:
     variance = 0.0
     for index, (channel, name) in enumerate(zip(channels, COLOUR, strict=False)):
         table = np.asarray(tables.get(min(index, max(tables)), tables[0]), dtype=np.float64)
+        table = np.maximum(table, 1)  # 0 stands in no table but a forged one
         values = np.asarray(channel, dtype=np.float64) - 128
         own = _channel_variance(values, table) if index == 0 else _colour_variance(values, table)
         variance += COLOUR[name] * own

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from iagan.cli import options
-from iagan.errors import IaganError
+from iagan.errors import IaganError, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,6 @@ def run(args: argparse.Namespace) -> int:
             failed += 1
             print(f"iagan measure: {error}", file=sys.stderr)
             continue
-        line = f"{path}  {format_scores(scores)}"
+        line = f"{shown(path)}  {format_scores(scores)}"
         print(to_json({"file": path} | scores) if args.json else line)
     return 1 if failed else 0

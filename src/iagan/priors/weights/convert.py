@@ -139,7 +139,7 @@ def _build(match: _Match, path: Path) -> Generator:
         layout.latent(settings["latent"]),
         (-1.0, 1.0),
         About(
-            name=path.stem,
+            name=shown(path.stem),
             architecture=layout.architecture,
             license=layout.license,
             source=layout.source,

@@ -45,7 +45,7 @@ def load_own(
     module, tensors = _made(factory, network), read_tensors(path, limits)
     if tensors.keys() != module.state_dict().keys():
         tensors = without_prefixes(tensors)
-    return Generator(fill(module, tensors, path), latent, about=About(path.stem))
+    return Generator(fill(module, tensors, path), latent, about=About(shown(path.stem)))
 
 
 def _made(factory: Factory, network: str | Factory) -> nn.Module:
