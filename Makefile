@@ -1,6 +1,8 @@
 # The commands of the project. Each sets up what it needs, and is quick when run again.
 #   make test    lint, types, tests (no network beyond the package index)
 #   make bench   speed against a plain loop, deepinv and the machine; memory; growth (minutes)
+#   make fuzz    damaged files of every kind: N=20000 inputs, SEED=1 (minutes); failures are kept
+#                in fuzz-failures/
 #   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder,
 #                LPIPS=alex (downloads its backbone; default none)
 
@@ -10,8 +12,10 @@ BIN    := $(VENV)/bin
 PRIOR  ?= faces
 OUT    ?= demo-out
 LPIPS  ?= none
+N      ?= 20000
+SEED   ?= 1
 
-.PHONY: help demo test bench lint types setup clean
+.PHONY: help demo test fuzz bench lint types setup clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,6 +34,9 @@ demo: $(VENV)/.ready
 
 test: lint types $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.ready
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(N) --seed $(SEED)
 
 bench: $(VENV)/.ready
 	for each in speed memory growth gaussian; do $(BIN)/python -m benchmarks $$each || exit 1; done
