@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import BLUR, FOURIER, MASK, PAIR, as_users_run_it, dense, image, measurement
+from helpers import BLUR, COLOUR, FOURIER, MASK, PAIR, as_users_run_it, dense, image, measurement
 from iagan.errors import SettingError, ShapeError
 from iagan.operators import (
     BicubicDownsample,
@@ -218,3 +218,14 @@ def test_kernels_and_masks_may_be_numpy_arrays():
     mask[:] = False
     assert made[1].mask.any(), "the operator's mask is its own"
     assert all(isinstance(operator, LinearOperator) for operator in made)
+
+
+def test_a_subclass_of_an_operator_keeps_its_own_forward_in_a_composition():
+    class Halved(Identity):
+        def _forward(self, x):
+            return x / 2
+
+    x, halved = torch.rand(2, *COLOUR), Halved(COLOUR)
+    for composed in (halved @ Identity(COLOUR), Identity(COLOUR) @ halved, halved @ halved):
+        expected = x / 4 if composed.name == "compose" else x / 2
+        torch.testing.assert_close(composed(x), expected)

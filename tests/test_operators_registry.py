@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+import iagan
 from helpers import as_users_run_it
 from iagan.errors import SettingError
 from iagan.operators import (
@@ -186,6 +187,26 @@ def test_a_registered_class_is_saved_and_loaded_and_may_be_registered_again(clea
     again = type("Half", (Identity,), {"name": "test-half", "__module__": Half.__module__})
     register(again)
     assert type(from_spec(Half(tuple(SHAPE)).spec())) is again
+
+
+def test_an_operator_that_could_not_be_loaded_is_not_saved(clean_registry, tmp_path):
+    """One that is not registered, also inside another, and one with a field that is not JSON."""
+    stray = type("Stray", (Identity,), {"name": "test-half-stray"})(tuple(SHAPE))
+    odd = dc.make_dataclass("Odd", [("what", object)], bases=(Half,), frozen=True, eq=False)
+    odd.name = "test-half-odd"
+    register(odd)
+    for operator, words in (
+        (stray, "registered operator; got Stray"),
+        (2.0 * (Half(tuple(SHAPE)) @ stray), "registered operator; got Stray"),
+        (odd(tuple(SHAPE), object()), "got others"),
+    ):
+        observation = iagan.Observation(torch.zeros(1, *SHAPE), operator)
+        with as_users_run_it(), pytest.raises(SettingError, match=words):
+            iagan.save_observation(observation, tmp_path / "y.npz")
+    assert list(tmp_path.iterdir()) == []
+    fine = iagan.Observation(torch.zeros(1, *SHAPE), 2.0 * Half(tuple(SHAPE)))
+    iagan.save_observation(fine, tmp_path / "y.npz")
+    assert type(iagan.load_observation(tmp_path / "y.npz").operator.base) is Half
 
 
 def refused_classes():

@@ -18,6 +18,7 @@ from iagan.files import open_regular, write_atomically
 from iagan.limits import LIMITS, Limits
 from iagan.observation import Observation
 from iagan.operators import from_spec
+from iagan.operators.registry import loadable_spec
 from iagan.parse import HEADER_BYTES, parse_json, read_array
 
 FORMAT, VERSION = "iagan-observation", 1
@@ -36,12 +37,13 @@ def save_observation(observation: Observation, path: str | os.PathLike[str]) -> 
     """Write an .npz atomically: `y`, and a JSON text of the operator's spec, σ and crop.
 
     The format, for writing it without iagan, is described in `load_observation`.
-    **Raises:** `OutputError`; `SettingError` for an operator that has no spec.
+    **Raises:** `OutputError`; `SettingError` for an operator that is not registered (also inside
+    another), or has no spec.
     """
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "operator": observation.operator.spec(),
+        "operator": loadable_spec(observation.operator),
         "noise_std": observation.sigma.tolist(),
         "crop": observation.crop,
     }

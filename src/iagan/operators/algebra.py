@@ -19,7 +19,7 @@ def compose(outer: Any, inner: Any) -> LinearOperator:
     """`outer @ inner`, for operators or deepinv physics.
 
     Scalars move to the front and identities are dropped, which preserves closed forms: `(2 * A) @
-    Identity(shape)` is `2 * A`.
+    Identity(shape)` is `2 * A`. A subclass of `Identity` is kept: it may override anything.
     """
     for value in (outer, inner):
         if isinstance(value, Tensor | np.ndarray):
@@ -32,7 +32,7 @@ def compose(outer: Any, inner: Any) -> LinearOperator:
     (factor, left), (other, right) = _factor_of(left), _factor_of(right)
     parts = _parts_of(left, Compose) + _parts_of(right, Compose)
     Compose(parts)  # checks the shapes, identities included
-    kept = tuple(part for part in parts if not isinstance(part, Identity)) or parts[:1]
+    kept = tuple(part for part in parts if type(part) is not Identity) or parts[:1]
     product = Compose(kept) if len(kept) > 1 else kept[0]
     return scale(product, factor * other)
 
@@ -51,10 +51,10 @@ def scale(operator: LinearOperator, factor: float) -> LinearOperator:
 
 
 def _factor_of(operator: LinearOperator) -> tuple[float, LinearOperator]:
-    if isinstance(operator, Scaled):
+    if type(operator) is Scaled:
         return operator.factor, operator.base
     return 1.0, operator
 
 
 def _parts_of(operator: LinearOperator, kind: type[OfParts]) -> tuple[LinearOperator, ...]:
-    return operator.parts if isinstance(operator, kind) else (operator,)
+    return operator.parts if type(operator) is kind else (operator,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import inspect
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -73,13 +74,48 @@ def register(kind: Kind) -> Kind:
             "class's name. Rename the field."
         )
     before = OPERATORS.get(kind.name, kind)
-    if (before.__module__, before.__qualname__) != (kind.__module__, kind.__qualname__):
+    if not _is_same(before, kind):
         raise SettingError(
             f"register expects a name that is free; got {kind.name!r}, which is that of "
             f"{before.__name__}. Give {kind.__name__} another."
         )
     OPERATORS[kind.name] = kind
     return kind
+
+
+def _is_same(one: type, other: type) -> bool:
+    """Whether they are one class, or two definitions of it, as in a notebook's cell run twice."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def loadable_spec(operator: LinearOperator) -> dict[str, Any]:
+    """`operator.spec()`, provided that `from_spec` can read it.
+
+    **Raises:** `SettingError` if the class of the operator, or of one inside it, is not registered,
+    or has a field that is not JSON.
+    """
+    pending: list[Any] = [operator]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, tuple):
+            pending.extend(value)
+        elif isinstance(value, LinearOperator):
+            value.spec()  # an operator that has none says so
+            if not _is_same(OPERATORS.get(value.name, object), type(value)):
+                raise SettingError(
+                    f"A file expects a registered operator; got {type(value).__name__}. Decorate "
+                    "the class with @iagan.operators.register."
+                )
+            pending.extend(getattr(value, field.name) for field in dc.fields(value) if field.init)
+    spec = operator.spec()
+    try:
+        json.dumps(spec)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"The spec of operator '{operator.name}' expects numbers, texts, tuples, tensors and "
+            f"operators in its fields; got others ({shown(error, 200)})."
+        ) from error
+    return spec
 
 
 def from_spec(spec: Mapping[str, Any], limits: Limits = LIMITS) -> LinearOperator:
