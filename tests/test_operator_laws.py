@@ -196,15 +196,15 @@ def test_wrong_shapes_and_dtypes_are_refused_in_words(A):
     channels, height, width = A.image_shape
     bad_image = torch.zeros(2, channels, height + 1, width)
     with as_users_run_it():
-        _refuses(A, bad_image, rf"{type(A).__name__} measures .*got \(2, .*esize")
-        _refuses(A, image(A)[0], "measures images")
+        _refuses(A, bad_image, rf"{type(A).__name__} expects .*got \(2, .*esize")
+        _refuses(A, image(A)[0], "expects images")
         _refuses(A, bad_image[:, :, 1:].cfloat(), "floating-point dtype; got torch.complex64")
         _refuses(A, bad_image[:, :, 1:].int(), "floating-point dtype; got torch.int32")
     wrong = torch.zeros(2, *A.measurement_shape[:-1], A.measurement_shape[-1] + 1)
     y = measurement(A)
     for back in (A.adjoint, A.pinv, A.naive):
         kind = wrong.cfloat() if A.complex_valued else wrong
-        _refuses(back, kind, f"{type(A).__name__} gives measurements")
+        _refuses(back, kind, f"{type(A).__name__} expects measurements")
         _refuses(back, y.real if A.complex_valued else y.cfloat(), "dtype")
 
 

@@ -156,7 +156,7 @@ def test_a_wrong_adjoint_inside_shows_outside(make):
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: BLUR @ HALF, ShapeError, r"real images of shape \(2, 8, 6\), which UniformBlur"),
+        (lambda: BLUR @ HALF, ShapeError, r"real images of shape \(2, 8, 6\), as UniformBlur"),
         (lambda: BLUR @ Gaussian(PAIR, 9, 0), ShapeError, r"got real measurements of shape \(9,\)"),
         (lambda: Identity((2, 1, 14)) @ FOURIER, ShapeError, "got complex measurements"),
         (lambda: Identity((1, 8, 6)) @ BLUR, ShapeError, r"Compose expects .*\(1, 8, 6\)"),
@@ -178,11 +178,11 @@ def test_a_wrong_adjoint_inside_shows_outside(make):
         (lambda: Scaled(BLUR, "2"), SettingError, "number other than 0; got '2'"),
         (lambda: Scaled(2, BLUR), SettingError, "expects an operator.*got int"),
         (lambda: Stack((BLUR,)).join([]), ShapeError, "1 measurements, one per part; got 0"),
-        (lambda: Stack((MASK,)).join([torch.zeros(1, 2)]), ShapeError, "Inpaint gives"),
+        (lambda: Stack((MASK,)).join([torch.zeros(1, 2)]), ShapeError, "Inpaint expects"),
         (
             lambda: Stack((BLUR, BLUR)).join([torch.zeros(1, *PAIR), torch.zeros(2, *PAIR)]),
             ShapeError,
-            r"batches of one size; got \[1, 2\]",
+            r"equal batch sizes; got \[1, 2\]",
         ),
         (lambda: Stack((BLUR,)).split(torch.zeros(1, 5)), ShapeError, r"shape \(batch, 96\)"),
         (lambda: BLUR([[1.0]]), SettingError, "UniformBlur .*NumPy array of numbers; got list"),

@@ -123,7 +123,7 @@ def nudge(x):
         (lambda x: [1.0], None, "it failed: forward of from_functions expects a tensor"),
         (lambda x: x.sum(), None, r"\(batch, ...\) of images .*; got torch.float32 \(\) of one"),
         (lambda x: x > 0, None, "floating-point or complex numbers .*; got torch.bool"),
-        (lambda x: x.half(), None, "it gives torch.float16 of torch.float64"),
+        (lambda x: x.half(), None, "it returns torch.float16 for torch.float64"),
         (lambda x: x.square(), None, "linear forward"),
         (lambda x: x + 0.1, None, "linear forward"),
         (lambda x: x.clamp(0, 1), None, "linear forward"),
@@ -180,11 +180,11 @@ def test_a_matrix_may_be_an_array_of_any_real_kind_and_is_copied():
 def test_a_matrix_too_large_for_a_spec_says_so(monkeypatch):
     operator = Matrix((1, 4, 3), numbers(5, 12, seed=0))
     monkeypatch.setattr(matrix, "SPEC_ENTRIES", 59)
-    with pytest.raises(SettingError, match="at most 59 entries .*; got 5 × 12.*a file of its own"):
+    with pytest.raises(SettingError, match="at most 59 entries .*; got 5 × 12.*a separate file"):
         operator.spec()
     monkeypatch.undo()
     monkeypatch.setattr(matrix, "MAX_SIDE", 11)
-    with pytest.raises(SettingError, match="11 a side"):
+    with pytest.raises(SettingError, match="11 per side"):
         operator.spec()
 
 

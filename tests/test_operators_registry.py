@@ -220,7 +220,7 @@ def refused_classes():
         (Half((1, 2, 2)), "concrete subclass of LinearOperator; got"),
         (int, "concrete subclass of LinearOperator; got"),
         (LinearOperator, "concrete subclass"),
-        (kind("Taken"), "a name that is free; got 'denoise', which is that of Identity"),
+        (kind("Taken"), "a name that is not in use; got 'denoise', which is used by Identity"),
         (kind("Blank", name=""), "Blank.name, the name in specs"),
         (kind("Number", name=3), "Number.name, the name in specs"),
         (field, "no field called 'operator' in Field"),

@@ -71,7 +71,7 @@ def test_images_in_minus_one_to_one_are_told(name):
     y = measured(name, x)
     white = OPERATORS[name](torch.ones_like(x))
     result = iagan.reconstruct(dc.replace(y, y=2 * y.y - white), None, Naive())
-    assert any("not that of an image in [0, 1]" in message for message in result.messages)
+    assert any("not a measurement of an image in [0, 1]" in message for message in result.messages)
 
 
 def test_a_nearly_black_image_is_told():
@@ -130,7 +130,7 @@ def test_too_large_a_sigma_is_told_with_one_that_fits():
     y, prior = linear_observation(0.02, 0.1)
     for method in (LINEAR, LINEAR.start):
         (message,) = iagan.reconstruct(y, prior, method).messages
-        assert "less noise than was said" in message
+        assert "less noise than noise_std" in message
         assert float(re.search(r"σ ≤ ([\d.]+)", message).group(1)) == pytest.approx(0.02, rel=0.1)
 
 

@@ -1,4 +1,4 @@
-"""What long work tells while it runs: one kind of event, one kind of callback."""
+"""Progress events of long-running work, and their callback type."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from iagan.types import Image, PerImage
 
 @dc.dataclass(frozen=True)
 class Event:
-    """Where a long run is.
+    """Progress of a long run.
 
     **Arguments:**
-    - `phase`: what is being done: `"csgm"`, `"iagan"`, `"dip"`, `"files"`, or a phase of training.
-    - `step`, `total`: how much of the phase is done, and how much it is at most, over all images.
-    - `objective`: `(problems,)`, the objective of the problems that reported, on their device:
-      reading it waits for a GPU. None where nothing is minimised.
-    - `residual`: computes ‖y - A x‖ of the best images so far of those problems, `(problems,)`.
+    - `phase`: current phase: `"csgm"`, `"iagan"`, `"dip"`, `"files"`, or a phase of training.
+    - `step`, `total`: number of completed steps of the phase, and its maximum, over all images.
+    - `objective`: `(problems,)`, the objective of the reported problems, on their device (reading
+      it synchronises a GPU); None if nothing is minimised.
+    - `residual`: computes ‖y - A x‖ of the best images so far of these problems, `(problems,)`.
     - `image`: returns these images, `(problems, channels, height, width)`.
-    - `indices`: which images of the observation these are.
-    - `values`: what else was measured, by name, as the losses of a step of training.
-    - `message`: what else there is to say, one line.
+    - `indices`: indices of these images in the observation.
+    - `values`: other values by name, such as the losses of a training step.
+    - `message`: a one-line message, or empty.
     """
 
     phase: str
@@ -37,5 +37,5 @@ class Event:
 
 
 EventCallback: TypeAlias = Callable[[Event], object]
-"""Called in the caller's thread. An exception that it raises ends the work, which delivers the best
-images so far (`iagan.errors.Cancelled`)."""
+"""A function called with every event, in the caller's thread. If it raises an exception, the work
+stops with `iagan.errors.Cancelled`, which holds the best images so far."""

@@ -28,10 +28,10 @@ class Execution:
       call and fuses operations on a GPU. Useless on a CPU.
     - `threads`: maximum number of CPU threads; None: `torch.get_num_threads()`.
     - `batch_size`: maximum number of images processed at once; None: chosen by memory and speed.
-    - `checkpointing`: recompute activations in the backward pass to save memory; None: only where
+    - `checkpointing`: recompute activations in the backward pass to save memory; None: only if
       memory would not suffice otherwise.
 
-    **Raises:** `SettingError`.
+    **Raises:** `SettingError` for a setting out of range or an unavailable device.
     """
 
     device: str | None = None
@@ -76,7 +76,7 @@ class Execution:
 
 
 def idle_threads(seconds: float = 0.1) -> int:
-    """Number of CPU cores idle over the next `seconds`; at least 1, at most torch's threads.
+    """Number of CPU cores that are idle during the next `seconds`, from 1 to torch's thread count.
 
     The threads of a computation wait for each other at every step: while another program occupies
     one of two cores, one thread is several times faster than two.
@@ -93,7 +93,7 @@ def idle_threads(seconds: float = 0.1) -> int:
 
 
 def _idle_ticks() -> list[int] | None:
-    """Idle time of each core in clock ticks, or None where the platform does not report it."""
+    """Idle time of each core in clock ticks, or None if the platform does not report it."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
     except OSError:

@@ -22,7 +22,7 @@ WORKSPACE = 2.0
 def problems_that_fit(
     device: torch.device, leaves: Mapping[str, Tensor], forward: Callable[[], object]
 ) -> int:
-    """Number of problems like that of `leaves`, whose objective `forward` evaluates; at least 1."""
+    """Number of problems like the one of `leaves`, evaluated by `forward`, that fit; at least 1."""
     state = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
     problem = COPIES * state + WORKSPACE * saved_bytes(forward)
     return max(1, int(SHARE * available_memory(device) / max(problem, 1)))
@@ -44,10 +44,10 @@ def saved_bytes(forward: Callable[[], object]) -> int:
 
 
 def available_memory(device: torch.device, root: Path = Path("/")) -> int:
-    """Free bytes on `device`, or `sys.maxsize` where the platform does not report it.
+    """Free bytes on `device`, or `sys.maxsize` if the platform does not report it.
 
-    On Linux the kernel's estimate for the machine, or what remains below the limit of a control
-    group (a container, a batch job), if less. `root` is the root of the file system.
+    On Linux, the kernel's estimate for the machine, or the bytes left below the limit of a control
+    group (a container, a batch job) if less. `root` is the root of the file system.
     """
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

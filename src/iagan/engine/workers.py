@@ -43,16 +43,16 @@ def map_on_threads(
     """`[function(problem, tell) for problem in problems]`, on at most `workers` threads.
 
     Gradients are enabled in `function` whatever the caller's mode. Several workers are new threads
-    that divide the `threads` of torch's operations among them; a single worker is the caller's
-    thread, whose pool of OpenMP threads exists already (a second pool would slow both down). The
-    process's thread count is unchanged. `on_event` is called in the caller's thread. An exception
-    there, or Ctrl-C, is stored in `cancellation`, which `function` should check; results are then
-    returned as usual. An exception of `function` is raised once all workers have ended.
+    that share the `threads` of torch's operations; a single worker is the caller's thread, whose
+    pool of OpenMP threads already exists (a second pool would slow both down). The process's thread
+    count is unchanged. `on_event` is called in the caller's thread. An exception there, or Ctrl-C,
+    is stored in `cancellation`, which `function` should check; results are then returned as usual.
+    An exception of `function` is raised once all workers have ended.
     """
     count = min(workers or threads, threads, len(problems))
     if count == 1:
         return _one_by_one(function, problems, threads, cancellation, on_event)
-    told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     waiting = iter(range(len(problems)))
     results: dict[int, Result] = {}
     errors: list[BaseException] = []
@@ -67,11 +67,11 @@ def map_on_threads(
                     index = next(waiting, None)
                 if index is None:
                     break
-                results[index] = function(problems[index], told.put)
+                results[index] = function(problems[index], events.put)
         except BaseException as error:  # raised in the caller's thread
             errors.append(error)
         finally:
-            told.put(None)
+            events.put(None)
 
     before = torch.get_num_threads()
     pool = [threading.Thread(target=work, daemon=True) for _ in range(count)]
@@ -85,7 +85,7 @@ def map_on_threads(
         raise
     finally:
         _use_threads(before)  # also the default of new threads
-    _follow(told, count, cancellation, on_event)
+    _forward_events(events, count, cancellation, on_event)
     for thread in pool:
         thread.join()
     if errors:
@@ -148,8 +148,8 @@ def _use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _follow(
-    told: queue.SimpleQueue[Event | None],
+def _forward_events(
+    events: queue.SimpleQueue[Event | None],
     workers: int,
     cancellation: Cancellation,
     on_event: EventCallback | None,
@@ -157,7 +157,7 @@ def _follow(
     """Forward events until all workers have ended."""
     while workers:
         try:
-            event = told.get()
+            event = events.get()
             if event is None:
                 workers -= 1
             elif on_event is not None and not cancellation:

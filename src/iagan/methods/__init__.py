@@ -1,4 +1,4 @@
-"""Reconstruction methods, as values that hold all their settings."""
+"""Reconstruction methods, as immutable values with all their settings."""
 
 from iagan.methods import presets
 from iagan.methods.base import METHODS, Method, from_spec, register

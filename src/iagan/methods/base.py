@@ -53,7 +53,7 @@ class Method(abc.ABC):
         return []
 
     def spec(self) -> dict[str, Any]:
-        """A JSON object from which `from_spec` makes the same method again."""
+        """A JSON object from which `from_spec` recreates the method."""
         fields = {field.name: getattr(self, field.name) for field in dc.fields(self)}  # type: ignore[arg-type]
         return {"method": self.kind} | {
             name: value.spec() if isinstance(value, Method) else value
@@ -67,11 +67,11 @@ Concrete = TypeVar("Concrete", bound=type[Method])
 def register(method: Concrete) -> Concrete:
     """A class decorator that makes specs of `method.kind` readable.
 
-    **Raises:** `SettingError` where another class has that kind.
+    **Raises:** `SettingError` if another class has that kind.
     """
     if not method.kind:
         raise SettingError(
-            f"register expects a kind, the word in specs; {method.__name__} has none."
+            f"register expects a kind, the name in specs; {method.__name__} has none."
         )
     known = METHODS.setdefault(method.kind, method)
     if known is not method and (known.__module__, known.__qualname__) != (
@@ -79,7 +79,7 @@ def register(method: Concrete) -> Concrete:
         method.__qualname__,
     ):
         raise SettingError(
-            f"register expects a kind that no other method has; got {method.kind!r}, that of "
+            f"register expects a kind that is not in use; got {method.kind!r}, which is used by "
             f"{known.__name__}. Choose another."
         )
     METHODS[method.kind] = method
@@ -89,7 +89,7 @@ def register(method: Concrete) -> Concrete:
 def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     """The method described by a `Method.spec`. No code in a spec is run.
 
-    **Raises:** `SettingError`, one line, for everything that is not such a spec.
+    **Raises:** `SettingError`, one line, for anything else.
     """
     kind = spec.get("method") if isinstance(spec, Mapping) else None
     if not isinstance(kind, str) or kind not in METHODS:
@@ -100,11 +100,11 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
         raise SettingError(f"A method's spec expects at most {MAX_DEPTH} nested methods.")
     cls = METHODS[kind]
     known = {field.name for field in dc.fields(cls)}  # type: ignore[arg-type]
-    strange = set(map(str, spec)) - known - {"method"}
-    if strange:
+    unknown = set(map(str, spec)) - known - {"method"}
+    if unknown:
         raise SettingError(
             f"The spec of method '{kind}' expects {', '.join(sorted(known)) or 'nothing else'}; "
-            f"got {', '.join(sorted(strange))[:200]}."
+            f"got {', '.join(sorted(unknown))[:200]}."
         )
     fields = {
         name: from_spec(value, depth + 1) if isinstance(value, Mapping) else value

@@ -22,7 +22,7 @@ from iagan.methods.base import (
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import synthesis
 from iagan.methods.phase import Batch
-from iagan.methods.plausibility import too_near
+from iagan.methods.plausibility import residual_too_small
 from iagan.methods.task import Task
 from iagan.operators.linalg import per_image
 from iagan.types import Image, Latent, PerImage
@@ -52,7 +52,7 @@ class CSGM(Method):
       number adds starts to those of a smaller one.
     - `halving_steps`: iterations per round of successive halving, after which the worse half of an
       image's starts is dropped, until one is left; None: no halving.
-    - `first_start`: `"random"`, as all others, or `"encoder"`: the prior's encoding of the naive
+    - `first_start`: `"random"`, like all others, or `"encoder"`: the prior's encoding of the naive
       reconstruction.
     - `plateau`: a start stops when ten iterations have reduced the objective by no more than this
       fraction.
@@ -120,10 +120,10 @@ class CSGM(Method):
         return estimate
 
     def messages(self, task: Task) -> list[str]:
-        """Whether y has less noise than was said."""
+        """A warning if the residual is too small for `noise_std`."""
         latent = task.generator.latent
         size = math.prod(latent.shape)
-        return too_near(self.name, task.estimate(self).image, task.observation, size)
+        return residual_too_small(self.name, task.estimate(self).image, task.observation, size)
 
     def _minimize(self, task: Task, phase: str, each: Round, latents: Latent) -> MinimizeResult:
         """One round from `latents`, `(images · starts, ...)`."""
@@ -155,10 +155,10 @@ class CSGM(Method):
 
 
 def refuse_flat(z: Latent, x: Image, misfit: PerImage) -> None:
-    """Refuse a generator through which no gradient reaches z: CSGM would end where it starts.
+    """Refuse a generator through which no gradient reaches z, so CSGM would never move.
 
-    **Raises:** `SettingError`, at once or in the backward pass, where `x` = G(z) does not depend on
-    z, or `misfit` does not by its gradient, exactly zero for every z.
+    **Raises:** `SettingError`, immediately if `x` = G(z) does not depend on z, or in the backward
+    pass if the gradient of `misfit` is exactly zero for every z.
     """
     message = (
         "CSGM expects a generator that can be differentiated; no gradient reaches its latents. "
@@ -197,7 +197,7 @@ def latent_projection(task: Task):  # type: ignore[no-untyped-def]
 def starting_latents(method: CSGM, task: Task) -> Latent:
     """Initial latents, `(images · restarts, *latent)`, from a random stream per image.
 
-    With `first_start="encoder"` the encoder's replaces the first random one of each image.
+    With `first_start="encoder"`, the encoded latent replaces the first random one of each image.
     """
     latent = task.generator.latent
     encoded = encoded_latents(method, task) if method.first_start == "encoder" else None

@@ -14,7 +14,7 @@ from iagan.methods.base import Method, check_integer, check_number, register
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
 from iagan.methods.phase import Batch
-from iagan.methods.plausibility import too_far
+from iagan.methods.plausibility import residual_too_large
 from iagan.methods.task import Task
 from iagan.priors import Generator, SkipNet, UniformLatent
 from iagan.types import Image, PerImage
@@ -83,8 +83,8 @@ class DIP(Method):
         return Estimate.of(result)
 
     def messages(self, task: Task) -> list[str]:
-        """Whether y has more noise than was said, or another operator."""
-        return too_far(self.name, task.estimate(self).image, task.observation)
+        """A warning if the residual is too large for the operator and `noise_std`."""
+        return residual_too_large(self.name, task.estimate(self).image, task.observation)
 
 
 def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:

@@ -19,8 +19,8 @@ class Estimate:
 
     **Arguments:** (b images)
     - `image`: `(b, c, h, w)`.
-    - `variables`: what was fitted, by name, `(b, ...)` each, but no network's weights; `"z"` is the
-      latent.
+    - `variables`: the fitted variables by name, `(b, ...)` each, without network weights; `"z"` is
+      the latent.
     - `trace`: `(b, evaluations)`, the objective at every iterate, phases one after another; no
       columns without iterations.
     - `steps`, `recoveries`: `(b,)`, summed over the phases.
@@ -34,7 +34,7 @@ class Estimate:
 
     @property
     def latent(self) -> Latent | None:
-        """The variable `"z"`, `(b, *latent)`; None where there is none."""
+        """The variable `"z"`, `(b, *latent)`; None if there is none."""
         return self.variables.get("z")
 
     @staticmethod
@@ -57,7 +57,7 @@ class Estimate:
         return Estimate(self.image[indices], variables, *picked)
 
     def after(self, before: Estimate) -> Estimate:
-        """This estimate, which continued `before`, with the iterations of both."""
+        """This estimate, which continues `before`, with trace and iterations of both."""
         return dc.replace(
             self,
             trace=torch.cat([before.trace, self.trace], 1),

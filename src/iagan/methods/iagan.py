@@ -23,7 +23,7 @@ from iagan.methods.csgm import CSGM, Fidelity, latent_projection
 from iagan.methods.estimate import Estimate
 from iagan.methods.networks import AdaptedNetworks
 from iagan.methods.phase import Batch
-from iagan.methods.plausibility import too_far
+from iagan.methods.plausibility import residual_too_large
 from iagan.methods.task import Task
 from iagan.types import Image, PerImage
 
@@ -101,14 +101,15 @@ class IAGAN(Method):
         return Estimate.of(result).after(before)
 
     def messages(self, task: Task) -> list[str]:
-        """Whether y has less noise than was said, or more, or another operator."""
+        """Warnings if the residual is too small or too large for the operator and `noise_std`."""
         image = task.estimate(self).image
-        return [*self.start.messages(task), *too_far(self.name, image, task.observation)]
+        large = residual_too_large(self.name, image, task.observation)
+        return [*self.start.messages(task), *large]
 
     def latents(self, before: Estimate) -> Tensor:
         """The start's latents.
 
-        **Raises:** `SettingError` where it has none.
+        **Raises:** `SettingError` if it has none.
         """
         if before.latent is None:
             raise SettingError(

@@ -30,11 +30,11 @@ MAX_VARIANTS = 64
 
 def synthesis(prior: Generator, execution: Execution, exact: bool = False) -> Synthesis:
     """G with its pretrained weights under `execution`; `exact`: in the weights' precision."""
-    quick = execution.precision != "float32" and not exact
+    bfloat16 = execution.precision != "float32" and not exact
     network = _compiled(_pretrained) if execution.compile else _pretrained
 
     def run(z: Latent) -> Image:
-        with _precision(z, quick):
+        with _autocast(z, bfloat16):
             output = network(prior.module, z)
         return prior.to_unit_range(output.to(z.dtype))
 
@@ -57,13 +57,13 @@ class AdaptedNetworks:
     ) -> None:
         first = networks[0]
         self._range = first.to_unit_range
-        self._quick = execution.precision == "bfloat16"
+        self._bfloat16 = execution.precision == "bfloat16"
         self._stacked = len(networks) > 1 or execution.compile
         self._call = _compiled(_with_weights_each) if execution.compile else _with_weights_each
         if self._stacked:
             each = [dict(network.module.named_parameters()) for network in networks]
             own = {name: _stack([one[name].detach() for one in each]) for name in each[0]}
-            self._module = _in_bfloat16(first) if self._quick else copy.deepcopy(first.module)
+            self._module = _in_bfloat16(first) if self._bfloat16 else copy.deepcopy(first.module)
         else:
             self._module = copy.deepcopy(first.module).requires_grad_(True)
             own = dict(self._module.named_parameters())
@@ -75,18 +75,18 @@ class AdaptedNetworks:
         """$G_{\\theta_i}(z_i)$ for every image i."""
         if self._stacked:
             return self._range(self._run_stacked(leaves, z).to(z.dtype))
-        with _precision(z, self._quick):
+        with _autocast(z, self._bfloat16):
             output = self._module(z)  # the leaves are its own parameters
         return self._range(output.to(z.dtype))
 
     def _run_stacked(self, leaves: Leaves, z: Tensor) -> Tensor:
         """Cast explicitly: inside `vmap`, autocast leaves some features in another precision."""
         theta = {
-            name.removeprefix(WEIGHT): value.bfloat16() if self._quick else value
+            name.removeprefix(WEIGHT): value.bfloat16() if self._bfloat16 else value
             for name, value in leaves.items()
             if name.startswith(WEIGHT)
         }
-        return self._call(self._module, theta, z.bfloat16() if self._quick else z)
+        return self._call(self._module, theta, z.bfloat16() if self._bfloat16 else z)
 
 
 def _stack(values: Sequence[Tensor]) -> Tensor:
@@ -100,7 +100,7 @@ def _stack(values: Sequence[Tensor]) -> Tensor:
 def _in_bfloat16(prior: Generator) -> nn.Module:
     """A copy of the network in bfloat16.
 
-    **Raises:** `SettingError` where it needs another precision.
+    **Raises:** `SettingError` if it requires another precision.
     """
     module = copy.deepcopy(prior.module).bfloat16()
     weight = next(module.parameters(), torch.zeros((), dtype=torch.bfloat16))
@@ -121,8 +121,8 @@ def _checkpoint_blocks(module: nn.Module) -> None:
         module.checkpointing = True  # type: ignore[assignment]
 
 
-def _precision(z: Tensor, quick: bool) -> AbstractContextManager[object]:
-    return torch.autocast(z.device.type, torch.bfloat16, enabled=quick)
+def _autocast(z: Tensor, bfloat16: bool) -> AbstractContextManager[object]:
+    return torch.autocast(z.device.type, torch.bfloat16, enabled=bfloat16)
 
 
 def _pretrained(module: nn.Module, z: Tensor) -> Tensor:
@@ -146,12 +146,12 @@ def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     import torch._dynamo as dynamo
     from torch._dynamo.exc import TorchDynamoException
 
-    quick = torch.compile(function)
+    compiled = torch.compile(function)
 
     def checked(*arguments: object) -> Tensor:
         try:
             with dynamo.config.patch(recompile_limit=MAX_VARIANTS):
-                output: Tensor = quick(*arguments)
+                output: Tensor = compiled(*arguments)
         except TorchDynamoException as error:
             raise SettingError(
                 "Execution(compile=True) expects what torch.compile needs here (a C++ compiler; "

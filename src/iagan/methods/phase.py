@@ -115,7 +115,7 @@ class Phase:
     ) -> MinimizeResult:
         """The results of all problems, in order, with all variables but the weights.
 
-        **Raises:** `SettingError` where memory does not suffice for a single problem.
+        **Raises:** `SettingError` if memory does not suffice for a single problem.
         """
         self._fit_into_memory()
 

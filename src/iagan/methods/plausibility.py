@@ -58,16 +58,16 @@ def check_observation(observation: Observation) -> list[str]:
             raise SettingError(
                 f"reconstruct expects y of an image in [0, 1]; got one with {span}. {advice}"
             )
-        caveats.append(f"y is not that of an image in [0, 1], but of one with {span}. {advice}")
+        caveats.append(f"y is not a measurement of an image in [0, 1]: {span}. {advice}")
     elif high < DARK:
         caveats.append(
-            f"y is that of a nearly black image, with block means up to {high:.2g}. Unless it "
-            "is so dark, rescale y and σ."
+            f"y is a measurement of a nearly black image, with block means up to {high:.2g}. "
+            "Unless the image is that dark, rescale y and σ."
         )
     return caveats
 
 
-def too_far(name: str, image: Image, observation: Observation) -> list[str]:
+def residual_too_large(name: str, image: Image, observation: Observation) -> list[str]:
     """A warning if a method that can fit any image has left a residual far above the noise."""
     residual, relative = residual_norms(image, observation)
     floor = observation.noise_floor.to(residual)
@@ -85,12 +85,13 @@ def too_far(name: str, image: Image, observation: Observation) -> list[str]:
     fitting = float(residual[worst]) / observation.operator.m**0.5
     return [
         f"{name}: the residual is still {by}{_count(far)}. Either there were too few iterations, "
-        f"or this measurement is not what was said: check its operator and its noise (σ = "
-        f"{fitting:.2g} would match the residual)."
+        f"or the operator or noise_std is wrong (σ = {fitting:.2g} would match the residual)."
     ]
 
 
-def too_near(name: str, image: Image, observation: Observation, latents: int) -> list[str]:
+def residual_too_small(
+    name: str, image: Image, observation: Observation, latents: int
+) -> list[str]:
     """A warning if the pretrained network fits y better than noise of that σ allows."""
     if observation.operator.m < 4 * latents or not observation.is_noisy:
         return []
@@ -103,8 +104,8 @@ def too_near(name: str, image: Image, observation: Observation, latents: int) ->
     fitting = float(residual[worst]) / observation.operator.m**0.5
     return [
         f"{name}: the residual is already {float(residual[worst] / floor[worst]):.2g} times the "
-        f"noise floor{_count(near)}, so y has less noise than was said (σ ≤ {fitting:.2g}). With "
-        "too large a σ, details are removed as if they were noise."
+        f"noise floor{_count(near)}, so y has less noise than noise_std (σ ≤ {fitting:.2g}). "
+        "Too large a σ removes details as if they were noise."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Methods by name, with the paper's settings or with fast ones.
+"""Presets: methods by name, with the paper's settings or fast ones.
 
 The paper's iterations and rates (arXiv 1906.05284, Experiments; DIP: arXiv 1711.10925, its code):
 
@@ -67,8 +67,8 @@ PLATEAU = 1e-3
 HALVING_STEPS = 15
 """Iterations per round of successive halving in a fast CSGM."""
 INDEPENDENT = 400
-"""Maximum number of independent values that y - A G(z) counts as in a fast CSGM, however long y is,
-since a generator's errors are correlated over regions. Chosen on images held out of the training of
+"""Maximum number of independent values assumed of y - A G(z) in a fast CSGM, however long y is,
+since a generator's errors are spatially correlated. Tuned on images held out of the training of
 `faces-64` (benchmarks/NOTES.md)."""
 WELL_CONDITIONED = 10.0
 """Largest condition number for which the fast effort minimises ‖A†(y - A x)‖ without noise: A† must
@@ -86,9 +86,9 @@ so no penalty is needed, and a better fit of y than from random starts (benchmar
 
 
 def default_name(observation: Observation) -> str:
-    """As in the paper, IAGAN-BP without noise, else IAGAN (arXiv 1906.05284, after eq. 10).
+    """The paper's choice: IAGAN-BP without noise, else IAGAN (arXiv 1906.05284, after eq. 10).
 
-    Noise that A† does not amplify to be seen counts as none (`is_nearly_noiseless`).
+    Noise that remains invisible after A† counts as none (`is_nearly_noiseless`).
     """
     return "iagan-bp" if is_nearly_noiseless(observation) else "iagan"
 
@@ -119,10 +119,10 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
     trained on. A prior with an encoder starts CSGM there, without the penalty, for `ENCODER_STEPS`.
 
     With noise, IAGAN stops once the residual reaches the noise floor, ‖y - A x‖ ≤ 0.98 σ √m
-    (Morozov's discrepancy principle): beyond, it fits the noise. Without noise it takes half of the
-    paper's iterations, since the rest changes less than 0.05 dB and 0.005 LPIPS; or a third, where
-    A is separable and well-conditioned and ‖A†(y - A x)‖ is minimised. Methods without a prior are
-    the paper's.
+    (Morozov's discrepancy principle): below that, it fits the noise. Without noise it takes half of
+    the paper's iterations, since the rest changes less than 0.05 dB and 0.005 LPIPS; or a third if
+    A is separable and well-conditioned, and then ‖A†(y - A x)‖ is minimised. Methods without a
+    prior have the paper's settings.
 
     **Raises:** `SettingError` for a name that is not in `NAMES`.
     """
@@ -154,7 +154,7 @@ def fast(name: str, observation: Observation, prior: Generator | None = None) ->
 
 
 EFFORTS = {"fast": fast, "paper": paper}
-"""Efforts by name: functions from a method's name, an observation and a prior to the method."""
+"""Efforts by name: functions of a preset's name, an observation and a prior."""
 
 
 def preset(
@@ -193,8 +193,8 @@ def adjust(
     **Arguments:**
     - `csgm_steps`, `restarts`: steps and restarts of every `CSGM` in it.
     - `steps`: steps of `IAGAN` and `DIP`.
-    - `bounded`: of `CSGM` and `IAGAN`.
-    - `share`: factor on all iterations not given, rounded to at least one.
+    - `bounded`: `bounded` of `CSGM` and `IAGAN`.
+    - `share`: factor on all iteration counts not given, rounded to at least one.
     """
     inner = {
         field.name: adjust(

@@ -19,7 +19,7 @@ from iagan.operators.linalg import RCOND, to_double
 from iagan.types import Image, ImageLike
 
 INVISIBLE = 1 / 255
-"""Largest standard deviation of noise on an image in [0, 1] that nobody sees."""
+"""Largest standard deviation of noise on an image in [0, 1] that is invisible."""
 
 
 @register
@@ -86,7 +86,7 @@ class BackProjected(Method):
         return dc.replace(before, image=back_project(before.image, task.observation))
 
     def messages(self, task: Task) -> list[str]:
-        """Those of the inner method, and the noise that A† adds, if it can be seen."""
+        """The inner method's warnings, and one about the noise added by A† if it is visible."""
         observation = task.observation
         inner = [f"{each} (before back-projection)" for each in self.inner.messages(task)]
         if is_nearly_noiseless(observation):
@@ -131,9 +131,9 @@ def noise_gain(operator: LinearOperator) -> float | None:
 
 
 def is_nearly_noiseless(observation: Observation) -> bool:
-    """Whether what A† makes of the noise cannot be seen: a standard deviation of 1/255 at most.
+    """Whether the noise remains invisible after A†: a standard deviation of at most 1/255.
 
-    So it is for a downscaled picture that was rounded to 8 bits, not for a blurred one.
+    True for the rounding to 8 bits of a downscaled image, but not of a blurred one.
     """
     if not observation.is_noisy:
         return True

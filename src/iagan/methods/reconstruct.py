@@ -39,9 +39,9 @@ def reconstruct(
     """Recover the images behind `observation`.
 
     **Arguments:**
-    - `observation`: y, `(b, ...)`, with its operator and noise.
-    - `prior`: a generator (or another `iagan.Prior` that `method` can use), the name of one, or a
-      path to a checkpoint. It is not changed. Not needed for naive, pinv and dip.
+    - `observation`: y, `(b, ...)`, with its operator and noise level.
+    - `prior`: a generator (or another `iagan.Prior` that `method` supports), the name of one, or a
+      path to a checkpoint. It is not modified. Not needed for naive, pinv and dip.
     - `method`: a method with its settings, such as `iagan.CSGM(steps=100)`; or the name of a preset
       (`iagan.presets.NAMES`); None: `"iagan-bp"` without noise, `"iagan"` with it, as in the paper.
     - `effort`: for a preset by name: `"fast"`, or `"paper"`, the paper's full iteration counts.
@@ -50,8 +50,8 @@ def reconstruct(
     - `execution`: device, precision, threads, …; see `iagan.Execution`.
     - `on_event`: called after every evaluation with an `iagan.Event`, in this thread.
 
-    **Raises:** `SettingError`, `ShapeError`, what `iagan.load_prior` raises; `Cancelled` where
-    `on_event` raised an exception, and `Interrupted` (a KeyboardInterrupt) on Ctrl-C, both with the
+    **Raises:** `SettingError`, `ShapeError`, and the errors of `iagan.load_prior`; `Cancelled` if
+    `on_event` raises an exception, and `Interrupted` (a KeyboardInterrupt) on Ctrl-C, both with the
     best images so far as `result`.
     **Source:** arXiv 1906.05284, eqs. 2, 3 and 10.
     """
@@ -129,7 +129,7 @@ def _task(
     execution: Execution,
     on_event: EventCallback | None,
 ) -> Task:
-    """A task on the execution's device, in the prior's precision; also in inference mode."""
+    """A task on the execution's device, in the prior's precision; works in inference mode too."""
     with torch.inference_mode(False), torch.no_grad():
         if not needs_prior:
             moved = observation.to(execution.device) if execution.device else observation
@@ -167,8 +167,10 @@ def _fitting_prior(prior: Prior | None, observation: Observation, name: str) -> 
     return prior
 
 
-def _check_arguments(observation: object, prior: object, execution: object, told: object) -> None:
-    """Refuse values of another type than `reconstruct` expects."""
+def _check_arguments(
+    observation: object, prior: object, execution: object, on_event: object
+) -> None:
+    """**Raises:** `SettingError` for arguments of a wrong type."""
     expectations = (
         ("observation", observation, Observation, "an iagan.Observation"),
         ("prior", prior, Prior | str | os.PathLike | None, "an iagan.Generator, a name or a path"),
@@ -179,16 +181,17 @@ def _check_arguments(observation: object, prior: object, execution: object, told
             raise SettingError(
                 f"reconstruct expects {name} as {expected}; got {type(value).__name__}."
             )
-    if told is not None and not callable(told):
+    if on_event is not None and not callable(on_event):
         raise SettingError(
-            f"reconstruct expects on_event as a function of an Event; got {type(told).__name__}."
+            "reconstruct expects on_event as a function of an Event; got "
+            f"{type(on_event).__name__}."
         )
 
 
 def _seeds(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
-    several = isinstance(seed, Sequence | np.ndarray | Tensor) and not isinstance(seed, str)
+    is_sequence = isinstance(seed, Sequence | np.ndarray | Tensor) and not isinstance(seed, str)
     try:
-        seeds = tuple(map(operator.index, seed if several else [seed] * count))  # type: ignore[arg-type]
+        seeds = tuple(map(operator.index, seed if is_sequence else [seed] * count))  # type: ignore[arg-type]
     except TypeError:
         raise SettingError(
             f"reconstruct expects seed as an integer, or one per image; got {seed!r:.80}."

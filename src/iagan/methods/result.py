@@ -23,8 +23,8 @@ class Reconstruction:
 
     **Arguments:** (b images)
     - `image`: `(b, c, h, w)`, float, nominally in [0, 1], not clamped.
-    - `variables`: what was fitted, by name, at the kept iterate, `(b, ...)` each; without
-      the weights of networks.
+    - `variables`: the fitted variables by name, at the kept iterate, `(b, ...)` each; without
+      network weights.
     - `residual`: $\|A\hat x - y\|$ of `image`, `(b,)`.
     - `relative_residual`: $\|A\hat x - y\| / \|y\|$, `(b,)`.
     - `noise_floor`: $\sigma\sqrt{m}$, `(b,)`, the expected residual of the true images.

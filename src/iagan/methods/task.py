@@ -23,14 +23,14 @@ from iagan.types import Image, PerImage
 
 @dc.dataclass(eq=False)
 class Task:
-    """An observation to be recovered, with everything a method may need.
+    """An observation to recover, with everything a method may need.
 
     **Arguments:**
     - `observation`: the observation on the device and in the precision of the prior.
-    - `generator`: the prior, or None.
+    - `prior`: the prior, or None.
     - `seeds`: one seed per image.
     - `execution`, `on_event`: those of `reconstruct`.
-    - `cancellation`: a request to stop early, checked by long runs.
+    - `cancellation`: a request to stop early, which long runs check.
     """
 
     observation: Observation
@@ -49,12 +49,12 @@ class Task:
     def generator(self) -> Generator:
         """The prior of a method that fits latents.
 
-        **Raises:** `SettingError` where the prior is of another kind.
+        **Raises:** `SettingError` if the prior is of another kind.
         """
         if not isinstance(self.prior, Generator):
             raise SettingError(
                 "A method that fits latents expects an iagan.Generator as its prior; got "
-                f"{type(self.prior).__name__}. Take another method, or another prior."
+                f"{type(self.prior).__name__}. Use another method, or another prior."
             )
         return self.prior
 
@@ -78,7 +78,7 @@ class Task:
         return self.timed(method)[0]
 
     def timed(self, method: Method) -> tuple[Estimate, float]:
-        """The estimate and its run time in seconds, including the methods it starts from."""
+        """The estimate and its run time in seconds, including the methods that it starts from."""
         if method not in self._estimates:
             inner = [getattr(method, field.name) for field in dc.fields(method)]  # type: ignore[arg-type]
             cached = sum(self._estimates[each][1] for each in inner if each in self._estimates)
@@ -90,8 +90,8 @@ class Task:
     def misfit(self, image: Image, indices: Tensor, fidelity: str = "least-squares") -> PerImage:
         r"""$\|y - A x\|^2$ of each image, summed over the measurements (eqs. 2 and 3).
 
-        With `fidelity` `"back-projection"` $\|A^\dagger(y - A x)\|^2$, summed over the pixels
-        (Tirer and Giryes, arXiv 1906.06794). `indices` are the images' places in the observation.
+        With `fidelity="back-projection"`, $\|A^\dagger(y - A x)\|^2$, summed over the pixels
+        (Tirer and Giryes, arXiv 1906.06794). `indices` are the images' indices in the observation.
         """
         operator, y = self.observation.operator, self.observation.y[indices]
         if fidelity == "back-projection":
@@ -105,7 +105,7 @@ class Task:
         image_of: Tensor,
         together: bool,
     ) -> MinimizeResult:
-        """Minimise independent problems, one for each entry of `image_of`.
+        """Minimise independent problems, one per entry of `image_of`.
 
         **Arguments:**
         - `phase`: name of the phase in events and messages.
@@ -113,10 +113,10 @@ class Task:
         - `image_of`: `(problems,)`, index of each problem's image in the observation.
         - `together`: whether a CPU thread may run several problems at once; a GPU always does.
 
-        All variables are returned, except a batch's weights. When memory runs out, batches are made
+        All variables are returned, except a batch's weights. If memory runs out, batches are made
         smaller, and a single problem uses activation checkpointing, with the same results.
 
-        **Raises:** `SettingError` where memory does not suffice for a single problem.
+        **Raises:** `SettingError` if memory does not suffice for a single problem.
         """
 
         def residual(image: Image, problems: Tensor) -> PerImage:

@@ -1,4 +1,4 @@
-"""The linear operator A of y = A x + e, as every method sees it."""
+"""The interface of linear operators, the A of y = A x + e."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def squared_norms(y: Measurement) -> PerImage:
 class LinearOperator(abc.ABC):
     r"""A linear map from images to measurements, $y = A x$.
 
-    Operators compose: `A @ B` (first B), `A + B`, `A - B`, `2.0 * A`, `-A`. A deepinv physics may
-    stand for B.
+    Operators compose: `A @ B` (B first), `A + B`, `A - B`, `2.0 * A`, `-A`. B may be a deepinv
+    physics.
 
     A subclass implements `_forward`, `_adjoint` and `measurement_shape`; the public methods check
-    shapes and convert NumPy arrays first. Its options are fields of a frozen dataclass. Where it
-    has a closed form it overrides `_pinv`, `solve_gram` and `singular_values`, which iterate by
+    shapes and convert NumPy arrays first. Its options are fields of a frozen dataclass. If it has a
+    closed form, it overrides `_pinv`, `solve_gram` and `singular_values`; the first two iterate by
     default. Device and dtype follow the input: tensors derived from the fields (matrices, SVDs) are
     cached on the CPU in float64, and once for each device and dtype in use. Caches are not part of
     the value: only the fields are pickled.
 
     **Arguments:**
-    - `image_shape`: `(channels, height, width)` of the images that it measures.
+    - `image_shape`: `(channels, height, width)` of the images x.
     """
 
     image_shape: tuple[int, int, int]
@@ -131,8 +131,8 @@ class LinearOperator(abc.ABC):
 
         Singular values at or below `RCOND` of the largest count as zero. An operator without a
         closed form (most compositions, sums and stacks) iterates in double precision, until
-        ‖Aᵀ(y − A x)‖ ≤ 1e-12 ‖Aᵀ y‖ and for at most 1000 steps: where A is so ill-conditioned that
-        these do not suffice, the smallest singular values are effectively truncated.
+        ‖Aᵀ(y − A x)‖ ≤ 1e-12 ‖Aᵀ y‖ or for 1000 steps: if A is so ill-conditioned that these do
+        not suffice, the smallest singular values are effectively truncated.
         """
         return self._pinv(self._check_measurement(y))
 
@@ -142,7 +142,7 @@ class LinearOperator(abc.ABC):
         Its gradient with respect to x is $2 A^\top (A x - y)$. Neither higher derivatives nor the
         transforms of `torch.func` are guaranteed (`Gaussian` on a CPU has neither).
 
-        **Raises:** `ShapeError` also when there are not as many images as measurements.
+        **Raises:** `ShapeError`, also if the numbers of images and measurements differ.
         """
         x, y = self._check_image(x), self._check_measurement(y)
         if len(x) != len(y):
@@ -153,7 +153,9 @@ class LinearOperator(abc.ABC):
         return self._misfit(x, y)
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
-        """Overridden where A x − y and its adjoint can be computed faster together."""
+        """The `misfit` of checked tensors; override it if A x − y and its adjoint can be computed
+        faster together.
+        """
         return squared_norms(self._forward(x) - y)
 
     def naive(self, y: MeasurementLike) -> Image:
@@ -161,9 +163,9 @@ class LinearOperator(abc.ABC):
         return self.pinv(y)
 
     def norm(self) -> float:
-        """The largest singular value, or where it is unknown an upper estimate.
+        """The largest singular value, or an estimate if it is unknown.
 
-        The estimate is that of 100 power iterations, a lower bound, plus 1 %.
+        The estimate is the lower bound from 100 power iterations, plus 1 %.
         """
         values = self.singular_values()
         if values is not None:
@@ -173,7 +175,7 @@ class LinearOperator(abc.ABC):
         return 1.01 * largest_singular_value(self._forward, self._adjoint, to_double(x))
 
     def spec(self) -> dict[str, Any]:
-        """A JSON object from which `iagan.operators.from_spec` makes the same operator again."""
+        """A JSON object from which `iagan.operators.from_spec` recreates the operator."""
         given = [field.name for field in dc.fields(self) if field.init]
         fields = {name: encode(getattr(self, name)) for name in given}
         return {"operator": self.name, **fields}
@@ -199,7 +201,7 @@ class LinearOperator(abc.ABC):
         return _algebra().add(self, other)
 
     def __radd__(self, other: Any) -> LinearOperator:
-        if isinstance(other, int) and other == 0:  # where `sum` begins
+        if isinstance(other, int) and other == 0:  # the start of `sum`
             return self
         return _algebra().add(other, self)
 
@@ -246,7 +248,7 @@ class LinearOperator(abc.ABC):
 
     @property
     def _derived_bytes(self) -> int:
-        """Bytes of the tensors that it will derive from its fields, beside those of its parts."""
+        """Bytes of the tensors derived from its fields, excluding those of its parts."""
         return 0
 
     @property
@@ -256,14 +258,14 @@ class LinearOperator(abc.ABC):
 
     @property
     def _device(self) -> torch.device:
-        """Device of the operator's own tensors, where `norm` and the checks compute."""
+        """Device of the operator's own tensors, on which `norm` and the checks compute."""
         return torch.device("cpu")
 
     def _check_image(self, x: ImageLike) -> Tensor:
-        return self._check(x, self.image_shape, "measures images of shape", complex_valued=False)
+        return self._check(x, self.image_shape, "expects images of shape", complex_valued=False)
 
     def _check_measurement(self, y: MeasurementLike) -> Tensor:
-        what = "gives measurements of shape"
+        what = "expects measurements of shape"
         return self._check(y, self.measurement_shape, what, self.complex_valued)
 
     def _check(self, value: Any, shape: tuple[int, ...], what: str, complex_valued: bool) -> Tensor:

@@ -47,7 +47,7 @@ class SeparableBlur(_Blur):
     - `border`: `"mirror"` repeats the edge pixel (scipy's "reflect"), `"circular"` wraps around.
 
     **Shapes:** `y` is shaped as `x`.
-    **Raises:** `SettingError` when a kernel is longer than the image, not finite or all zero.
+    **Raises:** `SettingError` if a kernel is longer than the image, not finite or all zero.
     """
 
     vertical: Taps
@@ -74,14 +74,14 @@ class SeparableBlur(_Blur):
 
 @dc.dataclass(frozen=True, eq=False)
 class UniformBlur(_Blur):
-    r"""The mean of the `size` × `size` pixels around each pixel.
+    r"""Blur by a uniform kernel: the mean of the `size` × `size` pixels around each pixel.
 
     **Arguments:**
     - `size`: odd, so that the window has a centre; 9 in the paper.
     - `border`: `"mirror"` repeats the edge pixel (scipy's "reflect"), `"circular"` wraps around.
 
     **Shapes:** `y` is shaped as `x`.
-    **Raises:** `SettingError` when the window is even or larger than the image.
+    **Raises:** `SettingError` if the window is even or larger than the image.
     **Reference:** arXiv 1906.05284, Table 4.
     """
 
@@ -122,7 +122,7 @@ class FFTBlur(LinearOperator):
       array, kept as a float64 tensor.
 
     **Shapes:** `y` is shaped as `x`.
-    **Raises:** `SettingError` when the kernel is too large, not finite or all zero.
+    **Raises:** `SettingError` if the kernel is too large, not finite or all zero.
     """
 
     kernel: Tensor

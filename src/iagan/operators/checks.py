@@ -14,11 +14,11 @@ from torch import Tensor
 from iagan.errors import SettingError, ShapeError
 
 SMALLEST, LARGEST = 1e-12, 1e12
-"""Range of an operator's largest number: what is beyond overflows single precision when squared."""
+"""Range of an operator's largest entry: beyond it, squares leave single precision's range."""
 
 
 def is_of_range(*values: float) -> bool:
-    """Whether all are finite and the largest is not absurdly large or small."""
+    """Whether all values are finite and the largest magnitude is in [`SMALLEST`, `LARGEST`]."""
     largest = max(map(abs, values), default=0)
     return SMALLEST <= largest <= LARGEST and all(math.isfinite(value) for value in values)
 
@@ -68,13 +68,13 @@ def count_at(who: str, ratio: float, total: int, what: str) -> int:
     if count < 1:
         raise SettingError(
             f"{who} expects a ratio that keeps one of the {total} {what} or more; "
-            f"got {ratio!r}. Take a larger ratio."
+            f"got {ratio!r}. Use a larger ratio."
         )
     return count
 
 
 def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
-    """A boolean CPU copy of a mask `(height, width)`, array or tensor, that is not empty."""
+    """A boolean CPU copy of a nonempty mask `(height, width)`, array or tensor."""
     mask = as_tensor(who, mask) if isinstance(mask, np.ndarray) else mask
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -106,6 +106,6 @@ def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
     if len(listed) > side:
         raise SettingError(
             f"{who} expects {name} no longer than the image's {side} pixels; got {len(listed)}. "
-            "Take a smaller kernel or a larger image."
+            "Use a smaller kernel or a larger image."
         )
     return tuple(float(t) for t in listed)

@@ -84,8 +84,8 @@ class Compose(OfParts):
     **Arguments:**
     - `parts`: operators; the (real) measurement of each is the image of the one to its left.
 
-    **Shapes:** `x` is that of the last part, `y` that of the first.
-    **Raises:** `ShapeError` when a measurement is not shaped as the next image.
+    **Shapes:** `x` has the image shape of the last part, `y` the measurement shape of the first.
+    **Raises:** `ShapeError` if a measurement does not have the shape of the next image.
     """
 
     name: ClassVar[str] = "compose"
@@ -96,8 +96,8 @@ class Compose(OfParts):
             if inner.complex_valued or inner.measurement_shape != outer.image_shape:
                 kind = "complex" if inner.complex_valued else "real"
                 raise ShapeError(
-                    f"Compose expects {type(inner).__name__} to give real images of shape "
-                    f"{outer.image_shape}, which {type(outer).__name__} measures; got {kind} "
+                    f"Compose expects {type(inner).__name__} to return real images of shape "
+                    f"{outer.image_shape}, as {type(outer).__name__} expects; got {kind} "
                     f"measurements of shape {inner.measurement_shape}."
                 )
 
@@ -119,7 +119,7 @@ class Compose(OfParts):
         return y
 
     def naive(self, y: MeasurementLike) -> Image:
-        """The parts' naive baselines one after another, from the first part to the last."""
+        """The naive baselines of the parts, applied in turn from the first part to the last."""
         x = self._check_measurement(y)
         for part in self.parts:
             x = part.naive(x)
@@ -136,7 +136,7 @@ class Sum(OfParts):
     - `parts`: operators on images of one shape to measurements of one shape, all real or all
       complex.
 
-    **Raises:** `ShapeError` when they differ.
+    **Raises:** `ShapeError` if the shapes differ.
     """
 
     name: ClassVar[str] = "sum"
@@ -177,7 +177,7 @@ class Stack(OfParts):
     - `parts`: operators on images of one shape; real and complex ones may be mixed.
 
     **Shapes:** `y` is `(batch, m)`, real, with m the sum of the parts' m.
-    **Raises:** `ShapeError` when their image shapes differ.
+    **Raises:** `ShapeError` if their image shapes differ.
     """
 
     name: ClassVar[str] = "stack"
@@ -197,7 +197,7 @@ class Stack(OfParts):
     def join(self, measurements: Sequence[Tensor | np.ndarray]) -> Tensor:
         """Concatenate the parts' measurements, `(batch, *part.measurement_shape)`, to y.
 
-        **Raises:** `ShapeError`, also when their number or their batches differ.
+        **Raises:** `ShapeError`, also for a wrong number of measurements or different batch sizes.
         """
         if len(measurements) != len(self.parts):
             raise ShapeError(
@@ -209,7 +209,7 @@ class Stack(OfParts):
         ]
         sizes = [len(y) for y in checked]
         if len(set(sizes)) > 1:
-            raise ShapeError(f"Stack.join expects batches of one size; got {sizes}.")
+            raise ShapeError(f"Stack.join expects equal batch sizes; got {sizes}.")
         return torch.cat([_reals(y) for y in checked], dim=1)
 
     def split(self, y: MeasurementLike) -> list[Tensor]:

@@ -19,10 +19,10 @@ from iagan.operators.linalg import like
 def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> LinearOperator:
     """A deepinv `LinearPhysics` as an operator on images of `image_shape`, without its noise.
 
-    The physics is copied. It computes in its own precision (double where one of its buffers is) and
-    on its own device (`operator.to(device)` moves a copy).
+    The physics is copied. It computes in its own precision (double if any of its buffers is) and on
+    its own device (`operator.to(device)` moves a copy).
 
-    **Raises:** `MissingDependencyError` without deepinv; `SettingError` when `physics` is not
+    **Raises:** `MissingDependencyError` without deepinv; `SettingError` if `physics` is not
     linear, rejects such images, or returns more than one tensor.
     """
     deepinv = _deepinv()
@@ -36,8 +36,8 @@ def from_physics(physics: nn.Module, image_shape: tuple[int, int, int]) -> Linea
 def as_operator(value: Any, image_shape: tuple[int, ...] | None = None) -> LinearOperator:
     """`value` as an operator: itself, or a deepinv `LinearPhysics` on images of `image_shape`.
 
-    Every function that accepts an operator accepts a physics through this one. deepinv is imported
-    only for an instance of one of its classes.
+    Every function that accepts an operator accepts a physics by calling this one. deepinv is
+    imported only if `value` is an instance of one of its classes.
 
     **Arguments:**
     - `image_shape`: `(channels, height, width)`; by default the physics' own `img_size`.
@@ -82,8 +82,8 @@ def to_physics(operator: LinearOperator) -> nn.Module:
 class PhysicsOperator(LinearOperator):
     r"""A deepinv `LinearPhysics` as an operator; made by `from_physics`.
 
-    A† is computed by iteration (see `pinv`). A physics in single precision limits it to about 1e-5
-    where A is well conditioned, and to less where it is not.
+    A† is computed by iteration (see `pinv`). A physics in single precision limits its accuracy to
+    about 1e-5 if A is well conditioned, and to less if it is not.
     """
 
     physics: Any  # a LinearPhysics; its type is deepinv's
@@ -104,7 +104,7 @@ class PhysicsOperator(LinearOperator):
 
     def spec(self) -> dict[str, Any]:
         raise SettingError(
-            "An operator from deepinv has no JSON spec; make it again with from_physics."
+            "An operator from deepinv has no JSON spec; recreate it with from_physics."
         )
 
     def to(self, device: torch.device | str) -> PhysicsOperator:
@@ -133,7 +133,7 @@ class PhysicsOperator(LinearOperator):
 
     @cached_property
     def _black(self) -> Tensor:
-        """The measurement of a black image, for the shape, dtype and device of y."""
+        """The measurement of a black image, which has y's shape, dtype and device."""
         device = next((tensor.device for tensor in self.physics.buffers()), torch.device("cpu"))
         x = torch.zeros(1, *self.image_shape, dtype=self._dtype, device=device)
         try:

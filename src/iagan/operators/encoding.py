@@ -1,4 +1,4 @@
-"""Conversion of an operator's fields to JSON and back; decoded files are not trusted."""
+"""Conversion of an operator's fields to JSON and back; the JSON to decode is untrusted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ MAX_SIDE = 8192
 
 
 def encode(value: Any) -> Any:
-    """Numbers and strings as they are, tuples as lists, operators as their specs, tensors as
-    base64.
+    """Encode numbers and strings unchanged, tuples as lists, operators as specs, tensors as base64.
 
-    A tensor becomes its shape and its data: packed bits (big-endian in a byte) if boolean,
+    A tensor becomes its shape and its data: packed bits (big-endian within a byte) if boolean,
     little-endian float64 if real.
     """
     if isinstance(value, tuple):
@@ -39,7 +38,7 @@ def encode(value: Any) -> Any:
 def decode(value: Any, operator_of: Callable[[dict[str, Any]], Any], limits: Limits) -> Any:
     """The inverse of `encode`; `operator_of` converts the specs of operators.
 
-    **Raises:** `SettingError` when a tensor's shape, dtype or amount of data is wrong, or exceeds
+    **Raises:** `SettingError` if a tensor's shape, dtype or amount of data is wrong, or exceeds
     `limits`.
     """
     if isinstance(value, list):

@@ -30,10 +30,10 @@ class SubsampledFourier(LinearOperator):
       A^\dagger y = \operatorname{Re}(F^* M^\top W y)$$
 
     Images are real, so $\hat x_{-k} = \overline{\hat x_k}$ and A is linear over the reals only. A
-    frequency measured without its mirror −k determines both, but the adjoint halves it: there W
-    is 2. It is 1 where both are measured (A† averages them) and where k is its own mirror
-    (the imaginary part of A x is 0 there, and A† ignores that of y). The singular values are
-    $1/\sqrt2$, 1 and 1 respectively; so A† is not Aᵀ unless the mask is symmetric.
+    frequency measured without its mirror −k determines both, but the adjoint halves it: its W is 2.
+    W is 1 if both are measured (A† averages them), or if k is its own mirror (the imaginary part of
+    A x is then 0, and A† ignores the imaginary part of y). The singular values are $1/\sqrt2$, 1
+    and 1 respectively; so A† is not Aᵀ unless the mask is symmetric.
 
     **Arguments:**
     - `mask`: boolean tensor or NumPy array, `(height, width)`; true is measured. DC is at `[0, 0]`:
@@ -135,11 +135,11 @@ class SubsampledFourier(LinearOperator):
 
     def singular_values(self) -> Tensor:
         """min(m, n) values: zeros for coefficients that are measured twice."""
-        lonely = self.image_shape[0] * int(self._lonely.sum())
-        paired = self.m // 2 - lonely
+        unpaired = self.image_shape[0] * int(self._unpaired.sum())
+        paired = self.m // 2 - unpaired
         values = torch.zeros(min(self.m, self.n), dtype=torch.float64, device="cpu")
         values[:paired] = 1
-        values[paired : paired + 2 * lonely] = 0.5**0.5
+        values[paired : paired + 2 * unpaired] = 0.5**0.5
         return values
 
     def _weight(self, y: Tensor) -> Tensor:
@@ -147,20 +147,20 @@ class SubsampledFourier(LinearOperator):
 
     @property
     def _derived_bytes(self) -> int:
-        return 9 * self.mask.numel()  # an index of those kept, beside the mask
+        return 9 * self.mask.numel()  # mask, and index of the kept coefficients
 
     @cached_property
     def _index(self) -> Tensor:
         return self.mask.flatten().nonzero().squeeze(1)
 
     @cached_property
-    def _lonely(self) -> Tensor:
+    def _unpaired(self) -> Tensor:
         """Mask of the frequencies measured without their mirrors, `(height, width)`."""
         return self.mask & ~mirror(self.mask)
 
     @cached_property
     def _weights(self) -> Tensor:
-        return 1 + self._lonely[self.mask].double()
+        return 1 + self._unpaired[self.mask].double()
 
 
 def mirror(spectrum: Tensor) -> Tensor:
@@ -172,9 +172,9 @@ def compact_mask(height: int, width: int, count: int, seed: int) -> Tensor:
     r"""A random mask of exactly `count` frequencies with a Gaussian density around DC.
 
     A frequency at distance r from DC is kept with probability near $\exp(-r^2 / 2\sigma^2)$, with σ
-    such that these sum to `count`; DC always is. A frequency is kept with its mirror −k, as in the
-    paper's masks, so the ratio is that of the real unknowns measured (one frequency may lack its
-    mirror, where `count` is not even).
+    such that these sum to `count`; DC is always kept. A frequency is kept together with its mirror
+    −k, as in the paper's masks, so the ratio counts measured real unknowns (one frequency may lack
+    its mirror).
 
     **Shapes:** boolean `(height, width)`, DC at `[0, 0]`.
     **Reference:** B. Rosén, "On sampling with probability proportional to size", 1997 (Pareto
@@ -186,7 +186,7 @@ def compact_mask(height: int, width: int, count: int, seed: int) -> Tensor:
     keys = (draws / (1 - draws)) * ((1 - chance) / chance)
     index = torch.arange(height * width, device="cpu").view(height, width)
     paired = torch.where(index <= mirror(index), keys, mirror(keys))
-    # A stable sort leaves a frequency beside its mirror, since their keys are equal.
+    # A stable sort keeps a frequency next to its mirror, since their keys are equal.
     order = paired.flatten().argsort(stable=True)
     mask = torch.zeros(height * width, dtype=torch.bool, device="cpu")
     mask[order[:count]] = True
@@ -194,17 +194,17 @@ def compact_mask(height: int, width: int, count: int, seed: int) -> Tensor:
 
 
 def scattered_mask(height: int, width: int, count: int, seed: int) -> Tensor:
-    r"""A random mask of exactly `count` frequencies with gaps everywhere, near DC too.
+    r"""A random mask of exactly `count` frequencies with gaps everywhere, even near DC.
 
     Pairs of indices $\lfloor |g| s h \rfloor \bmod h/2$ and $\lfloor |g'| s w \rfloor \bmod w/2$,
-    with g and g' standard normal, are drawn into one quadrant of the spectrum and mirrored into the
-    other three, until there are enough; DC always is among them; as in the paper's code. The
-    spread s is chosen such that zero-filled photographs of 128×128 are as inaccurate as the
-    paper's: 0.21 at a ratio of 0.3, 0.36 at 0.5, on this line for other ratios. Masks of one ratio
-    differ much (docs/results/table1.md).
+    with g and g' standard normal, are drawn in one quadrant of the spectrum and mirrored into the
+    other three, as in the paper's code, until there are enough; DC is always included. The spread s
+    is linear in the ratio, 0.21 at 0.3 and 0.36 at 0.5, at least 0.05: zero-filled photographs of
+    128×128 are then as inaccurate as the paper's. Masks of the same ratio vary considerably
+    (docs/results/table1.md).
 
     **Shapes:** boolean `(height, width)`, DC at `[0, 0]`.
-    **Raises:** `SettingError` where `count` is too large: the highest frequencies are never drawn.
+    **Raises:** `SettingError` if `count` is too large: the highest frequencies are never drawn.
     **Reference:** arXiv 1906.05284, Table 1.
     """
     half_height, half_width = -(-height // 2), -(-width // 2)
@@ -212,11 +212,11 @@ def scattered_mask(height: int, width: int, count: int, seed: int) -> Tensor:
     if count > most:
         raise SettingError(
             f"SubsampledFourier expects at most {most} of {height * width} coefficients for "
-            f"scattered sampling; got {count}. Take a smaller ratio, or compact sampling."
+            f"scattered sampling; got {count}. Use a smaller ratio, or compact sampling."
         )
     spread = max(0.05, 0.21 + 0.75 * (count / (height * width) - 0.3))
     rng = np.random.Generator(np.random.Philox(seed))
-    order = np.zeros(1, dtype=np.int64)  # DC; then the places in the order of their first draw
+    order = np.zeros(1, dtype=np.int64)  # DC; then indices in the order of their first draw
     while len(order) < count:
         drawn = np.abs(rng.standard_normal((count, 2))) * spread * (height, width)
         i, j = drawn.astype(np.int64).T % np.array([[half_height], [half_width]])

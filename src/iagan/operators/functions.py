@@ -33,22 +33,22 @@ def from_functions(
 
     Both are checked once, here: `forward` for linearity, `adjoint` by
     $\langle A x, y \rangle = \langle x, A^\top y \rangle$. Results may be NumPy arrays.
-    The functions are called in the precision of the input, single or double, if `forward` supports
-    it, else in the one that it supports.
-    An operator from functions has no spec: to save observations with one, subclass
-    `LinearOperator` and `register` the class.
+    The functions are called in the input's precision, single or double, if `forward` supports it,
+    else in the one that it supports.
+    Such an operator has no spec: to save observations with one, subclass `LinearOperator` and
+    `register` the class.
 
     **Arguments:**
     - `image_shape`: `(channels, height, width)`.
-    - `forward`: a tensor `(batch, *image_shape)` → `(batch, ...)`, real or complex;
-      image by image.
+    - `forward`: maps a tensor `(batch, *image_shape)` to `(batch, ...)`, real or complex, each
+      image independently.
     - `adjoint`: `(batch, ...)` → `(batch, *image_shape)`; only the real part of a complex
       result is used. By default autograd derives it from `forward`, which must then be written in
       PyTorch. With it, `forward` may leave PyTorch (`x.numpy()`): it is differentiated by
       `adjoint`.
     - `device`: device of the tensors that the functions hold, if any.
 
-    **Raises:** `SettingError` when a function raises, or is not linear, or is not the adjoint.
+    **Raises:** `SettingError` if a function raises, or is not linear, or is not the adjoint.
     """
     return FunctionOperator(image_shape, forward, adjoint, torch.device(device))
 
@@ -133,7 +133,7 @@ class FunctionOperator(LinearOperator):
             x = torch.zeros(1, *self.image_shape, dtype=dtype, device=self.device)
             try:
                 y = self._call_forward(x)
-            except Exception as error:  # whatever a user's function raises
+            except Exception as error:  # user code may raise anything
                 reason = _first_line(error)
                 continue
             if y.ndim < 2 or len(y) != 1 or not (y.is_floating_point() or y.is_complex()):
@@ -144,7 +144,7 @@ class FunctionOperator(LinearOperator):
             if torch.finfo(y.dtype).eps <= torch.finfo(dtype).eps:
                 blacks[dtype] = y
             else:
-                reason = f"it gives {y.dtype} of {dtype}"
+                reason = f"it returns {y.dtype} for {dtype}"
         if not blacks:
             raise SettingError(
                 f"from_functions expects forward to measure images (batch, "

@@ -29,15 +29,15 @@ CHOLESKY_SIZE = 4096
 """Largest m for which A Aᵀ is factorised; above, conjugate gradients are faster than forming it."""
 
 STEEP_RATIO, STEEP_SIZE = 0.8, 2**13 + 2**12
-"""m/n above which conjugate gradients take hundreds of steps, and the largest m for which they are
-then preconditioned by a single-precision factor of A Aᵀ (no larger than A; half a minute to compute
-on two cores)."""
+"""m/n above which conjugate gradients would take hundreds of steps, and the largest m for which
+they are then preconditioned by a single-precision factor of A Aᵀ (no larger than A; half a minute
+to compute on two cores)."""
 
 RIDGE = 1e-5
 """Added to the diagonal of A Aᵀ, about 1, to keep it positive definite under rounding."""
 
 ENTRIES_AT_ONCE = 2**19
-"""Entries of A in a thread's block: 2 MiB in single precision, to fit a CPU's cache."""
+"""Entries of A per block of a thread: 2 MiB in single precision, to fit into a CPU's cache."""
 
 SVD_ENTRIES = 2**22
 """Largest m·n for which the singular values are computed."""
@@ -92,10 +92,10 @@ def _parts(matrix: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 class Gaussian(LinearOperator):
     r"""$A_{ij} \sim N(0, 1/m)$, one dense matrix over all channels, never stored in a file.
 
-    Row i is drawn by the counter-based Philox generator keyed by (seed, i), so it is the same for
-    every m but for the factor $1/\sqrt m$. The matrix is kept in single precision. Double-precision
-    inputs are multiplied in double precision while m·n is at most `DOUBLE_ENTRIES`, in single
-    precision above.
+    Row i is drawn by the counter-based Philox generator keyed by (seed, i), so it does not depend
+    on m, except for the factor $1/\sqrt m$. The matrix is stored in single precision.
+    Double-precision inputs are multiplied in double precision if m·n is at most `DOUBLE_ENTRIES`,
+    else in single precision.
 
     A Aᵀ is solved by Cholesky, in double precision, for m up to `CHOLESKY_SIZE`; otherwise by
     conjugate gradients to a relative residual of 1e-7 in single precision (about 40 steps at m/n =
@@ -107,7 +107,7 @@ class Gaussian(LinearOperator):
     - `seed`: seed of the rows.
 
     **Shapes:** `y` is `(batch, m)`.
-    **Raises:** `SettingError` when m > n, or m·n is more than `MAX_ENTRIES`.
+    **Raises:** `SettingError` if m > n, or m·n is more than `MAX_ENTRIES`.
     **Reference:** arXiv 1906.05284, Figure 2.
     """
 
@@ -127,7 +127,7 @@ class Gaussian(LinearOperator):
         if self.m * self.n > MAX_ENTRIES:
             raise SettingError(
                 f"Gaussian expects at most {MAX_ENTRIES} entries in its matrix; got {self.m} × "
-                f"{self.n}. Take fewer measurements or smaller images."
+                f"{self.n}. Use fewer measurements or smaller images."
             )
 
     @classmethod
@@ -190,7 +190,7 @@ class Gaussian(LinearOperator):
         return None if self.m * self.n > SVD_ENTRIES else self._values.clone()
 
     def norm(self) -> float:
-        r"""The largest singular value where it is computed, else an upper bound.
+        r"""The largest singular value if the singular values are computed, else an upper bound.
 
         $(\sqrt n + \sqrt m + 6) / \sqrt m$ is exceeded with probability below $e^{-18}$ (Davidson
         and Szarek, "Local operator theory, random matrices and Banach spaces", 2001, th. II.13).

@@ -1,4 +1,4 @@
-"""Inpainting: some pixels are missing."""
+"""Inpainting: only some pixels are measured."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Inpaint(LinearOperator):
 
     @property
     def _derived_bytes(self) -> int:
-        return 9 * self.mask.numel()  # an index of those kept, beside the mask
+        return 9 * self.mask.numel()  # mask, and index of the kept pixels
 
     @cached_property
     def _index(self) -> Tensor:

@@ -9,12 +9,12 @@ from iagan.operators.linalg import inner
 
 
 def adjoint_gap(operator: LinearOperator, seed: int = 0, dtype: torch.dtype | None = None) -> float:
-    r"""How far `adjoint` is from the adjoint of `forward`; rounding alone gives about 1e-7.
+    r"""Relative deviation of `adjoint` from the adjoint of `forward`; about 1e-7 by rounding alone.
 
     $$\frac{|\langle A x, y \rangle - \langle x, A^\top y \rangle|}{‖A x‖\, ‖y‖}$$
 
-    for a random x and y = A x + r, with r random and as long as A x: r reveals any wrong entry of
-    the adjoint, A x a wrong factor.
+    for a random x and y = A x + r, with r random and ‖r‖ = ‖A x‖: r reveals any wrong entry of the
+    adjoint, A x a wrong factor.
 
     **Arguments:**
     - `seed`: seed of x and r.
@@ -35,12 +35,12 @@ def adjoint_gap(operator: LinearOperator, seed: int = 0, dtype: torch.dtype | No
 def linearity_gap(
     operator: LinearOperator, seed: int = 0, dtype: torch.dtype | None = None
 ) -> float:
-    r"""How far `forward` is from linear; rounding alone gives about 1e-7.
+    r"""Relative deviation of `forward` from linearity; about 1e-7 by rounding alone.
 
     $$\frac{‖A(2x - 3z) - (2 A x - 3 A z)‖}{‖2 A x - 3 A z‖}$$
 
-    for random x and z, in one batch on the right-hand side and alone on the left: it also reveals
-    images of a batch that influence each other, an offset (the factors do not sum to 1), and
+    for random x and z, in one batch on the right and separately on the left: this also reveals
+    dependence between the images of a batch, an offset (the factors do not sum to 1), and
     randomness in `forward`.
 
     **Arguments:**

@@ -24,7 +24,7 @@ def widest_real_dtype(device: torch.device) -> torch.dtype:
 
 
 def like(y: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """The real `dtype`, or its complex counterpart where `y` is complex."""
+    """The real `dtype`, or its complex counterpart if `y` is complex."""
     return dtype.to_complex() if y.is_complex() else dtype
 
 
@@ -74,7 +74,7 @@ def conjugate_gradient(
     r"""Solve $H u = b$ for a symmetric positive semidefinite H, starting at 0.
 
     The images of a batch are solved at once, each with its own step lengths; one that has converged
-    no longer changes. Where H is singular and b in its range, the solution is that of smallest
+    no longer changes. If H is singular and b in its range, the result is the solution of smallest
     norm.
 
     **Arguments:**
@@ -116,9 +116,9 @@ def least_squares(
 ) -> Solution:
     r"""$A^\dagger b$, the smallest x of those that minimise $‖b - A x‖$, by CGLS.
 
-    Unlike conjugate gradients on $A^\top A$ it keeps $b - A x$ itself, so that rounding does not
-    grow in the null space of A. The images of a batch are independent. An image also stops at a
-    direction that A shrinks to `RCOND` or less of its largest gain: it counts as null space.
+    Unlike conjugate gradients on $A^\top A$ it updates $b - A x$ itself, so that rounding errors do
+    not grow in the null space of A. The images of a batch are independent. An image also stops at a
+    direction whose gain by A is at most `RCOND` of the largest: it counts as null space.
 
     **Arguments:**
     - `forward`, `adjoint`: $x \mapsto A x$ and $y \mapsto A^\top y$, over the reals.
@@ -161,7 +161,7 @@ def pseudoinverse(
     **Arguments:**
     - `forward`, `adjoint`: $x \mapsto A x$ and $y \mapsto A^\top y$, over the reals.
     - `b`: real or complex, `(batch, ...)`.
-    - `tolerance`: that of `least_squares`; at least the machine epsilon of `b`.
+    - `tolerance`: tolerance of `least_squares`; at least the machine epsilon of `b`.
     """
     within = max(tolerance, torch.finfo(b.dtype).eps)
     return linear_map(
@@ -174,7 +174,7 @@ def pseudoinverse(
 def linear_map(apply: LinearMap, transpose: LinearMap, x: Tensor) -> Tensor:
     """`apply(x)`, differentiated by `transpose` instead of through the operations of `apply`.
 
-    So `apply`, which gets x detached, may iterate or leave PyTorch.
+    Thus `apply`, which is called with x detached, may iterate or leave PyTorch.
     """
     result: Tensor = _LinearMap.apply(x, apply, transpose)
     return result
@@ -195,9 +195,9 @@ class _LinearMap(torch.autograd.Function):
 def largest_singular_value(
     forward: LinearMap, adjoint: LinearMap, x: Tensor, steps: int = 100
 ) -> float:
-    """An estimate from below of the largest singular value, by power iterations from `x`.
+    """A lower bound on the largest singular value, by power iterations from `x`.
 
-    Within 1 % after 100 steps unless the largest singular values are clustered; 0 where A x is 0.
+    Within 1 % after 100 steps unless the largest singular values are clustered; 0 if A x is 0.
     """
     for _ in range(steps):
         length = torch.linalg.vector_norm(x)

@@ -1,4 +1,4 @@
-"""Any linear measurement, given as a matrix."""
+"""Linear measurements given by a matrix."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SVD_ENTRIES = 2**22
 computed by iteration."""
 
 SPEC_ENTRIES = 2**22
-"""Largest m·n of a matrix that a spec holds (45 MB of text); no side may exceed `MAX_SIDE`."""
+"""Largest m·n of a matrix in a spec (45 MB of text); no side may exceed `MAX_SIDE`."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class Matrix(LinearOperator):
     r"""A given real matrix: $y = A x$ with x the pixels channel by channel, row by row.
 
-    A† is computed by an SVD in double precision where m·n ≤ `SVD_ENTRIES`, else by iteration (see
-    `pinv`). `spec` includes the matrix where m·n ≤ `SPEC_ENTRIES`.
+    A† is computed by an SVD in double precision if m·n ≤ `SVD_ENTRIES`, else by iteration (see
+    `pinv`). `spec` includes the matrix if m·n ≤ `SPEC_ENTRIES`.
 
     **Arguments:**
     - `matrix`: A, `(m, n)` with n = channels · height · width; a real tensor or NumPy array, kept
@@ -92,15 +92,15 @@ class Matrix(LinearOperator):
         return self._svd[1].clone() if self._decomposed else None
 
     def spec(self) -> dict[str, Any]:
-        """The JSON object of every operator, the matrix included.
+        """A JSON object from which `from_spec` recreates the operator, including the matrix.
 
-        **Raises:** `SettingError` where the matrix is too large.
+        **Raises:** `SettingError` if the matrix is too large.
         """
         if self.matrix.numel() > SPEC_ENTRIES or max(self.matrix.shape) > MAX_SIDE:
             raise SettingError(
-                f"Matrix.spec expects at most {SPEC_ENTRIES} entries and {MAX_SIDE} a side; got "
-                f"{self.matrix.shape[0]} × {self.matrix.shape[1]}. Keep the matrix in a file of "
-                "its own and make the operator again."
+                f"Matrix.spec expects at most {SPEC_ENTRIES} entries and {MAX_SIDE} per side; got "
+                f"{self.matrix.shape[0]} × {self.matrix.shape[1]}. Save the matrix to a separate "
+                "file and recreate the operator from it."
             )
         return super().spec()
 

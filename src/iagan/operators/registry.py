@@ -50,16 +50,16 @@ Kind = TypeVar("Kind", bound=type[LinearOperator])
 
 
 def register(kind: Kind) -> Kind:
-    """Make a class of your own known to specs, so that its observations can be saved and loaded.
+    """A class decorator for your own operators, so that their observations can be saved and loaded.
 
-    A class decorator, the outermost. Registering a class again (in a notebook) replaces it.
-    `from_spec` constructs it from the fields in a file, which may not be trustworthy: validate them
-    in `__post_init__`.
+    It must be the outermost decorator. Registering a class again (in a notebook) replaces it.
+    `from_spec` constructs it from the fields in a file, which may be untrusted: validate them in
+    `__post_init__`.
 
     **Arguments:**
-    - `kind`: a concrete subclass of `LinearOperator` with a `name` of its own.
+    - `kind`: a concrete subclass of `LinearOperator` with its own `name`.
 
-    **Raises:** `SettingError` for anything else, or a name already in use.
+    **Raises:** `SettingError` for anything else, or a name that is already in use.
     """
     is_operator = isinstance(kind, type) and issubclass(kind, LinearOperator)
     if not is_operator or inspect.isabstract(kind):
@@ -70,13 +70,13 @@ def register(kind: Kind) -> Kind:
         raise SettingError(f"register expects {kind.__name__}.name, the name in specs; got none.")
     if any(field.name == "operator" for field in dc.fields(kind)):
         raise SettingError(
-            f"register expects no field called 'operator' in {kind.__name__}: in a spec it is the "
-            "class's name. Rename the field."
+            f"register expects no field called 'operator' in {kind.__name__}: in a spec that is "
+            "the class's name. Rename the field."
         )
     before = OPERATORS.get(kind.name, kind)
     if not _is_same(before, kind):
         raise SettingError(
-            f"register expects a name that is free; got {kind.name!r}, which is that of "
+            f"register expects a name that is not in use; got {kind.name!r}, which is used by "
             f"{before.__name__}. Give {kind.__name__} another."
         )
     OPERATORS[kind.name] = kind
@@ -121,22 +121,22 @@ def loadable_spec(operator: LinearOperator) -> dict[str, Any]:
 def from_spec(spec: Mapping[str, Any], limits: Limits = LIMITS) -> LinearOperator:
     """The operator described by a `LinearOperator.spec`.
 
-    Specs are not trusted: no code in them is run, image sides are at most `MAX_SIDE`, and operators
-    at most `MAX_PARTS` in all.
+    Specs are untrusted: no code in them is run, image sides are at most `MAX_SIDE`, and there are
+    at most `MAX_PARTS` operators in all.
 
     **Arguments:**
-    - `limits`: `pixels` bounds images, `array_bytes` an image in single precision and the tensors
-      that all operators derive, such as matrices, which are only made on use; `nesting` how deep
-      operators are nested.
+    - `limits`: `pixels` bounds images; `array_bytes` an image in single precision, and the tensors
+      derived by all operators, such as matrices, which are computed on use; `nesting` the nesting
+      depth of operators.
 
-    **Raises:** `SettingError`, one line, for everything that is not such a spec.
+    **Raises:** `SettingError`, one line, for anything else.
     """
     _check_nesting(spec, limits)
     return _Builder(limits).operator(spec)
 
 
 class _Builder:
-    """Makes the operators of one spec, whose tensors together stay within the limit."""
+    """Builds the operators of one spec, with a joint limit on their tensors."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -162,14 +162,14 @@ class _Builder:
             fields = {key: decode(spec[key], self.operator, self.limits) for key in expected}
             self._check_image(fields.get("image_shape"))
             operator = kind(**fields)
-        except Exception as error:  # a class that somebody registered may raise anything
+        except Exception as error:  # a user's class may raise anything
             reason = shown(error, 300) or type(error).__name__
             raise SettingError(f"The spec of operator '{name}' cannot be used: {reason}") from error
         self.left -= operator._derived_bytes
         if self.left < 0:
             raise SettingError(
-                f"The spec of operator '{name}' asks for matrices or tables above the limit of "
-                f"{self.limits.array_bytes} bytes. Take fewer measurements or smaller images, or "
+                f"The spec of operator '{name}' requires matrices or tables above the limit of "
+                f"{self.limits.array_bytes} bytes. Use fewer measurements or smaller images, or "
                 "raise Limits.array_bytes (--limit on the command line)."
             )
         return operator
@@ -177,7 +177,7 @@ class _Builder:
     def _check_image(self, shape: Any) -> None:
         sides = [side for side in shape if type(side) is int] if isinstance(shape, tuple) else []
         if any(side > MAX_SIDE for side in sides):
-            raise SettingError(f"images in a spec may be at most {MAX_SIDE} pixels a side.")
+            raise SettingError(f"images in a spec may have at most {MAX_SIDE} pixels per side.")
         limits = self.limits
         if math.prod(sides[-2:]) > limits.pixels or 4 * math.prod(sides) > limits.array_bytes:
             raise SettingError(

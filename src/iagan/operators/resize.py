@@ -1,4 +1,4 @@
-"""Bicubic downscaling, as MATLAB's imresize does it."""
+"""Bicubic downscaling, as in MATLAB's imresize."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from iagan.types import Image, MeasurementLike
 class BicubicDownsample(Separable):
     r"""Shrink both sides by an integer factor with the anti-aliased bicubic filter.
 
-    Output pixel i looks at $u = (i + \tfrac12) s - \tfrac12$ through the kernel $k(t / s)$, with k
-    the cubic convolution of $a = -\tfrac12$; the weights are normalised to sum 1 and the image is
-    mirrored at its border. It is what "bicubic" means in super-resolution papers; PyTorch's
-    and Pillow's differ at the border or in the kernel.
+    Output pixel i is centred at $u = (i + \tfrac12) s - \tfrac12$ with the kernel $k(t / s)$, k
+    being the cubic convolution kernel of $a = -\tfrac12$; the weights are normalised to sum to 1
+    and the image is mirrored at its border. This is what "bicubic" means in super-resolution
+    papers; PyTorch and Pillow differ at the border or in the kernel.
 
     **Arguments:**
-    - `scale`: the factor; it divides height and width.
+    - `scale`: the factor; must divide height and width.
 
     **Shapes:** `y` is `(batch, channels, height / scale, width / scale)`.
-    **Raises:** `SettingError` when the factor does not divide the size.
+    **Raises:** `SettingError` if the factor does not divide the size.
     **Reference:** R. Keys, "Cubic convolution interpolation for digital image processing", 1981;
     arXiv 1906.05284, Tables 2 and 3.
     """
@@ -77,7 +77,7 @@ class BicubicDownsample(Separable):
 
 
 def resize_matrix(side: int, new_side: int) -> Tensor:
-    """imresize of one axis, enlarging or shrinking: `(new_side, side)`, rows sum to 1, float64."""
+    """imresize along one axis, up or down: `(new_side, side)`, rows sum to 1, float64."""
     step = side / new_side
     stretch = max(step, 1.0)
     centre = (torch.arange(new_side, dtype=torch.float64, device="cpu")[:, None] + 0.5) * step - 0.5

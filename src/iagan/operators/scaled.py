@@ -25,7 +25,7 @@ class Scaled(LinearOperator):
     - `factor`: s, finite and not 0.
 
     **Shapes:** as for A.
-    **Raises:** `SettingError`.
+    **Raises:** `SettingError` for another factor.
     """
 
     image_shape: tuple[int, int, int] = dc.field(init=False)

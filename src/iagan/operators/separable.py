@@ -18,8 +18,8 @@ from iagan.types import Measurement
 class Separable(LinearOperator):
     r"""$A X = R_h X R_w^\top$ for each channel X of the image, so $A = R_h \otimes R_w$.
 
-    Two small SVDs, $R = U S V^\top$, give everything else: the singular values are all products
-    $s_i t_j$, and
+    Two small SVDs, $R = U S V^\top$, determine everything else: the singular values are all
+    products $s_i t_j$, and
 
     $$A^\dagger Y = V_h \bigl[(U_h^\top Y U_w) \oslash (s\, t^\top)\bigr] V_w^\top.$$
 
@@ -67,7 +67,7 @@ class Separable(LinearOperator):
         return self._values.clone()
 
     def _analyse(self, y: Tensor) -> Tensor:
-        """In double precision: the inverse of a blur amplifies rounding by up to 1/RCOND."""
+        """In double precision: the inverse of a blur amplifies rounding errors by up to 1/RCOND."""
         return self._double("_u_h", y).T @ to_double(y) @ self._double("_u_w", y)
 
     @cached_property
@@ -111,7 +111,7 @@ class Separable(LinearOperator):
 
 
 def mirrored(index: Tensor, side: int) -> Tensor:
-    """Indices beyond the border, reflected with the edge pixel repeated: … 1 0 | 0 1 2 …"""
+    """Reflect indices beyond the border, repeating the edge pixel: … 1 0 | 0 1 2 …"""
     folded = index % (2 * side)
     return torch.minimum(folded, 2 * side - 1 - folded)
 
