@@ -227,7 +227,7 @@ def test_another_image_of_a_known_name_is_refused(prior, photos, tmp_path, capsy
     assert reproduce(prior, photos / "a.png", tmp_path / "run", *argv) == 0
     (tmp_path / "a.png").write_bytes((photos / "b.png").read_bytes())
     assert reproduce(prior, tmp_path / "a.png", tmp_path / "run", *argv) == 2
-    assert "another image that is called a.png" in capsys.readouterr().err
+    assert "another image called a.png" in capsys.readouterr().err
 
 
 def test_an_image_that_is_replaced_while_it_runs_ends_the_run(prior, photos, tmp_path, capsys):
@@ -242,7 +242,7 @@ def test_an_image_that_is_replaced_while_it_runs_ends_the_run(prior, photos, tmp
         if event.message.startswith("sr-8"):
             picture.write_bytes((photos / "b.png").read_bytes())
 
-    with pytest.raises(SettingError, match="another image that is called a.png"):
+    with pytest.raises(SettingError, match="another image called a.png"):
         run(plan, iagan.load_prior(prior), folder, on_event=replace)
     assert {r["setting"] for r in folder.records()} == {"sr-4"}
 
@@ -313,7 +313,7 @@ def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
         (["-n", "0"], "at least one image"),
         (["-n", "-3"], "at least one image"),
         (["--setting", "sr-3"], "sr-4, sr-8"),
-        (["--method", "pinv"], "table2 has the methods naive, dip, csgm"),
+        (["--method", "pinv"], "table2 expects methods from naive, dip, csgm"),
         (["--restarts", "0"], "at least one start of z"),
         (["--steps-scale", "2"], "share in"),
     ],

@@ -148,7 +148,7 @@ def a_cut_tar(tmp_path):
         (nothing, SettingError, "got 0"),
         (a_single_one, SettingError, "got 1"),
         (only_broken, SettingError, "a.png"),
-        (missing, ImageFileError, "nothing there"),
+        (missing, ImageFileError, "does not exist"),
         (a_text, ImageFileError, "something else"),
         (a_cut_tar, IaganError, "discs.tar"),
     ],

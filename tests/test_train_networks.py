@@ -20,7 +20,7 @@ from iagan.train.autoencoder import autoencoder_loss, autoencoder_rate
 from iagan.train.began import began_step, convergence_measure, halvings, next_k
 from iagan.train.began_run import new_began_run as new_run
 from iagan.train.began_run import start_adversarial_phase
-from iagan.train.code import fold_into_decoder, measure_code_law
+from iagan.train.code import fold_into_decoder, measure_code_distribution
 from iagan.train.data import stream
 from iagan.train.networks import (
     GaussianEncoder,
@@ -154,20 +154,22 @@ def test_unit_normal_latents_become_codes_of_the_images_mean_and_covariance():
     """Independent: the codes of all images, drawn with the encoder's noise many times over."""
     run = new_run(BOTH, CPU)
     assert run.encoder is not None
-    law = measure_code_law(run.encoder, PIXELS)
+    distribution = measure_code_distribution(run.encoder, PIXELS)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         mean, log_variance = run.encoder(PIXELS.float() / 127.5 - 1)
         noise = torch.randn(4000, *mean.shape, generator=rng)
         codes = (mean + (log_variance / 2).exp() * noise).flatten(0, 1)
-    torch.testing.assert_close(law.mean, mean.mean(0))
+    torch.testing.assert_close(distribution.mean, mean.mean(0))
     scale = float(codes.var(0).mean())
     expected = torch.cov(codes.T)
-    torch.testing.assert_close(law.factor @ law.factor.T, expected, rtol=0, atol=0.05 * scale)
+    torch.testing.assert_close(
+        distribution.factor @ distribution.factor.T, expected, rtol=0, atol=0.05 * scale
+    )
 
     z = torch.randn(3, BOTH.latent, generator=rng)
-    folded = fold_into_decoder(run.average, law)
-    torch.testing.assert_close(folded(z), run.average(law.code(z)))
+    folded = fold_into_decoder(run.average, distribution)
+    torch.testing.assert_close(folded(z), run.average(distribution.code(z)))
     assert fold_into_decoder(run.average, None) is run.average
 
 

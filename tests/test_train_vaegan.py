@@ -206,7 +206,7 @@ def test_kill_9_loses_at_most_one_interval(tmp_path, discs, uninterrupted):
     assert contents(done.folder / "checkpoint.safetensors") == uninterrupted[1]
 
 
-def test_the_prior_is_the_averaged_networks_with_the_codes_law_folded_in(discs):
+def test_the_prior_is_the_averaged_networks_with_the_code_distribution_folded_in(discs):
     """decode(encode(x)) is what the networks make of x; codes become unit-normal z."""
     run = new_run(TINY, CPU)
     pixels = load_images(discs, 16).pixels

@@ -1,1 +1,1 @@
-"""The paper's experiments, rerun: settings as data, resumable records, tables."""
+"""Reproduction of the paper's experiments: settings as data, resumable records, tables."""

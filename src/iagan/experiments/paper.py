@@ -32,9 +32,9 @@ class Setting:
     - `name`: the name in our tables: `"sr-4"`, `"fourier-0.3"`, `"deblur-u9"`,
       `"gaussian-0.122"`.
     - `operator`: a key of `iagan.operators.OPERATORS`.
-    - `amount`: scale, ratio or size of the kernel.
-    - `noise_255`: standard deviation of the noise, /255.
-    - `shift`: pixels of an aligned photograph by which the crop is moved down.
+    - `amount`: scale, ratio or kernel size.
+    - `noise_255`: standard deviation of the noise, times 255.
+    - `shift`: downward shift of the crop, in pixels of an aligned photograph.
     - `sampling`: sampling of Fourier masks, see `SubsampledFourier.random`.
     """
 
@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Name and noise, as in records and tables."""
+        """Name and noise, for records and tables."""
         return f"{self.name}-noise{self.noise_255:g}" if self.noise_255 else self.name
 
     @property
@@ -56,7 +56,7 @@ class Setting:
         return MASKS if self.operator == "fourier" else 1
 
     def build(self, image_shape: tuple[int, int, int], mask: int = 0) -> LinearOperator:
-        """The operator for images of this shape; `mask` is its seed among several."""
+        """The operator for images of this shape; `mask` is its seed if there are several."""
         if self.operator == "bicubic":
             return BicubicDownsample(image_shape, scale=int(self.amount))
         if self.operator == "blur":
@@ -88,7 +88,7 @@ EXPERIMENTS = {
         _NOISY,
     ),
     "table1-compact": Experiment(
-        "The same with masks that keep nearly all low frequencies (not the paper's)",
+        "The same with masks that keep nearly all low frequencies (not the paper's masks)",
         (
             Setting("fourier-0.3-compact", "fourier", 0.3, 10, sampling="compact"),
             Setting("fourier-0.5-compact", "fourier", 0.5, 10, sampling="compact"),
@@ -121,7 +121,7 @@ EXPERIMENTS = {
         ("csgm", "csgm-bp", "iagan", "iagan-bp"),
     ),
     "runtime": Experiment(
-        "Seconds an image, Fourier 0.5, noise 10/255",
+        "Seconds per image, Fourier 0.5, noise 10/255",
         (Setting("fourier-0.5", "fourier", 0.5, 10),),
         ("dip", "csgm", "iagan"),
     ),

@@ -1,4 +1,4 @@
-"""What is to be run of the paper's experiments: settings, images, methods, and their seeds."""
+"""The plan of a reproduction: experiments, settings, images, methods and seeds."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from iagan.types import Image
 
 @dc.dataclass(frozen=True)
 class Plan:
-    """What is to be run.
+    """The experiments to run, with their images and methods.
 
     **Arguments:**
     - `experiments`: keys of `EXPERIMENTS`.
-    - `images`: paths of photographs, of different names.
-    - `methods`: those to run of each experiment's own; None for all.
-    - `settings`: keys of the settings to run; None for all.
+    - `images`: paths of photographs, with different names.
+    - `methods`: methods to run, out of each experiment's own; None: all.
+    - `settings`: keys of the settings to run; None: all.
     - `effort`: `"paper"`, or `"fast"` as in `iagan.reconstruct`.
-    - `steps_scale`: iterations as a share of that, in (0, 1].
+    - `steps_scale`: factor on the effort's iterations, in (0, 1].
     - `restarts`, `seed`: as in `iagan.reconstruct`.
-    - `lpips_net`: the backbone of LPIPS; None leaves LPIPS out.
-    - `save_images`: keep every picture in the folder.
-    - `chunk`: images worked on together.
+    - `lpips_net`: the backbone of LPIPS; None: no LPIPS.
+    - `save_images`: save all images to the folder.
+    - `chunk`: number of images recovered together.
 
-    **Raises:** `SettingError`.
+    **Raises:** `SettingError` for an unknown name or a setting out of range.
     """
 
     experiments: tuple[str, ...]
@@ -54,31 +54,31 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 0 < self.steps_scale <= 1:
-            raise SettingError(f"--steps-scale expects a share in (0, 1]; got {self.steps_scale}.")
+            raise SettingError(f"--steps-scale expects a factor in (0, 1]; got {self.steps_scale}.")
         if self.restarts < 1:
             raise SettingError(
-                f"--restarts expects at least one start of z; got {self.restarts}. Take 1."
+                f"--restarts expects at least one start of z; got {self.restarts}. Use 1."
             )
         own = [EXPERIMENTS[name] for name in self.experiments]
         keys = [setting.key for each in own for setting in each.settings]
         if not set(self.settings or ()) <= set(keys):
             raise self._unknown("settings", self.settings, keys)
         methods = [method for each in own for method in each.methods]
-        if self.methods and not set(self.methods) & set(methods):  # a table lacks some: no harm
+        if self.methods and not set(self.methods) & set(methods):  # a table may lack some of them
             raise self._unknown("methods", self.methods, methods)
         stems = Counter(path.stem for path in self.images)
         twice = [str(path) for path in self.images if stems[path.stem] > 1]
         if twice:
             raise SettingError(
-                f"Images are expected with names that differ before their suffix; got "
-                f"{', '.join(twice[:2])} ({len(twice)} such in all). Rename them."
+                "reproduce expects images whose names differ before their suffix; got "
+                f"{', '.join(twice[:2])} ({len(twice)} duplicates in all). Rename them."
             )
 
     def _unknown(self, what: str, given: Sequence[str] | None, known: list[str]) -> SettingError:
-        strange = ", ".join(name for name in given or () if name not in known)
+        unknown = ", ".join(name for name in given or () if name not in known)
         return SettingError(
-            f"{', '.join(self.experiments)} has the {what} {', '.join(dict.fromkeys(known))}; got "
-            f"{strange}. Name some of them."
+            f"{', '.join(self.experiments)} expects {what} from {', '.join(dict.fromkeys(known))}; "
+            f"got {unknown}. Choose some of them."
         )
 
     def tasks(self) -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
@@ -95,10 +95,10 @@ class Plan:
     def waiting(
         self, setting: Setting, methods: Iterable[str], done: Container[tuple[str, str, str]]
     ) -> list[Path]:
-        """The images that some of `methods` has no record of.
+        """The images that lack a record for any of `methods`.
 
         **Arguments:**
-        - `done`: what has one: setting's key, method's name, image's file name.
+        - `done`: existing records: setting's key, method's name, image's file name.
         """
         return [
             path
@@ -107,7 +107,7 @@ class Plan:
         ]
 
     def by_mask(self, setting: Setting, paths: Sequence[Path]) -> Iterator[tuple[int, list[Path]]]:
-        """Seeds of masks, and those of `paths` that they are for."""
+        """Seeds of masks, each with the images among `paths` that use it."""
         place = {path: index for index, path in enumerate(self.images)}
         for mask in range(setting.masks):
             dealt = [path for path in paths if place[path] % setting.masks == mask]
@@ -115,27 +115,27 @@ class Plan:
                 yield mask, dealt
 
     def method(self, name: str, observation: Observation, generator: Generator) -> Method:
-        """The effort's preset, with this plan's restarts and share of the iterations."""
+        """The effort's preset, with this plan's restarts and factor on the iterations."""
         preset = presets.preset(name, observation, generator, self.effort)
         return presets.adjust(preset, restarts=self.restarts, share=self.steps_scale)
 
     def methods_of(
         self, setting: Setting, names: Iterable[str], generator: Generator
     ) -> dict[str, Method]:
-        """The methods of a setting by name; they do not depend on what was measured."""
+        """The methods of a setting by name; they do not depend on the measurements."""
         operator = setting.build(generator.image_shape)
         y = operator(torch.zeros(1, *generator.image_shape))
         nothing = Observation(y, operator, setting.noise_255 / 255)
         return {name: self.method(name, nothing, generator) for name in names}
 
     def note(self) -> str:
-        """What makes this another thing than the paper's, in brackets; empty if nothing does."""
+        """Differences from the paper's settings, in brackets; empty if there are none."""
         fast = self.effort != "paper"
         parts = [f"effort {self.effort}, not the paper's iterations"] if fast else []
         return in_brackets([*parts, *quick_look(self.steps_scale)])
 
     def settings_to_keep(self, generator: Generator) -> dict[str, Any]:
-        """The plan as a JSON object, with every method's spec: what a run's folder keeps."""
+        """The plan with every method's spec, as a JSON object to store in a run's folder."""
         methods = {
             setting.key: {
                 name: method.spec()
@@ -155,21 +155,20 @@ class Plan:
 
 
 def quick_look(steps_scale: float) -> list[str]:
-    """What a title says of a run with fewer iterations."""
+    """The note in titles of a run with fewer iterations."""
     return [f"quick look: {steps_scale:g} of the iterations"] if steps_scale != 1 else []
 
 
 def in_brackets(parts: list[str]) -> str:
-    """Notes to follow a title."""
+    """Notes in brackets, to append to a title; empty without notes."""
     return f" ({'; '.join(parts)})" if parts else ""
 
 
 def readable(
     paths: Sequence[Path], count: int | None = None
 ) -> tuple[dict[Path, int], dict[Path, str]]:
-    """The first `count` that can be read as images, with their shorter side, in pixels.
-
-    And why the others among them cannot.
+    """The first `count` paths that can be read as images, with their shorter sides in pixels; and
+    why the others among them cannot be read.
     """
     good: dict[Path, int] = {}
     bad: dict[Path, str] = {}
@@ -184,7 +183,7 @@ def readable(
 
 
 def truth_of(path: Path, setting: Setting, generator: Generator) -> Image:
-    """The photograph as the prior's image, `(1, *image_shape)`."""
+    """The photograph, cropped and resized for the prior, `(1, *image_shape)`."""
     photo = load_image(path)
     if setting.shift:
         photo = torch.roll(photo, -setting.shift, dims=2)
@@ -194,7 +193,7 @@ def truth_of(path: Path, setting: Setting, generator: Generator) -> Image:
 def simulate(
     plan: Plan, setting: Setting, operator: LinearOperator, truth: Image, paths: Sequence[Path]
 ) -> Observation:
-    """y of all images, the noise of each from a stream of its own."""
+    """Simulated observations of all images, with a separate random stream for each one's noise."""
     each = [
         observe(x[None], operator, setting.noise_255 / 255, torch.Generator().manual_seed(seed))
         for x, seed in zip(truth, seeds(plan, setting, paths), strict=True)
@@ -204,7 +203,7 @@ def simulate(
 
 
 def seeds(plan: Plan, setting: Setting, paths: Iterable[Path]) -> list[int]:
-    """A seed of its own for every image and setting, whatever else is in the run."""
+    """One seed per image, which depends only on the plan's seed, the setting and the file name."""
     words = [f"{plan.seed}/{setting.key}/{path.name}" for path in paths]
     return [
         int.from_bytes(hashlib.sha256(word.encode(errors="surrogateescape")).digest()[:4], "big")

@@ -104,7 +104,7 @@ def run_proposition2(settings: Proposition2, on_event: EventCallback | None = No
 
 
 def synthesize(weights: list[Tensor], u: Tensor, first: bool = True) -> Tensor:
-    """The rest of the network from u, which is z if `first`, else a layer's pre-activation.
+    """Evaluate the rest of the network from u, which is z if `first`, else a pre-activation.
 
     **Shapes:** `weights` are `(trials, k_l, k_{l-1})`, `u` is `(trials, k)`; `(trials, n)`.
     """
@@ -118,7 +118,7 @@ def _layer(weight: Tensor, u: Tensor, first: bool) -> Tensor:
     return torch.bmm(weight, (u if first else u.relu())[..., None])[..., 0]
 
 
-def _relu_with_a_way_back(u: Tensor) -> Tensor:
+def _relu_with_surrogate_gradient(u: Tensor) -> Tensor:
     """σ(u) with a surrogate gradient of 0.1 below 0.
 
     Entries that start below 0 would otherwise never change.
@@ -139,11 +139,11 @@ def _networks(settings: Proposition2, rng: torch.Generator) -> list[Tensor]:
 def _fit(
     weights: list[Tensor], start: Tensor, x: Tensor, settings: Proposition2, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """The smallest relative error of every trial, and its u."""
+    """The smallest relative error of every trial, and the corresponding u."""
 
     def objective(leaves: Leaves, step: int, problems: Tensor) -> tuple[Tensor, Tensor]:
         u = leaves["u"]
-        gap = synthesize(weights, u if first else _relu_with_a_way_back(u)) - x
+        gap = synthesize(weights, u if first else _relu_with_surrogate_gradient(u)) - x
         return gap.square().sum(1), gap[:, None, None]
 
     schedule = _half_cosine(settings.steps, LAST_RATE)
@@ -161,7 +161,7 @@ def markdown(rows: list[Row], settings: Proposition2) -> str:
     """The table in Markdown."""
     lines = [
         f"Widths {settings.widths}, {settings.trials} random networks and signals at distance "
-        f"{settings.distance:g} from the range, {settings.steps} steps of Adam a stage, seed "
+        f"{settings.distance:g} from the range, {settings.steps} steps of Adam per stage, seed "
         f"{settings.seed}. E is ‖G − x‖ / ‖x‖; ± is the standard error over the trials.",
         "",
         "| adapted layers | E, warm start | E, cold start | cold below the stage before "
@@ -192,7 +192,7 @@ def _spread(values: tuple[float, ...]) -> str:
 def plot(rows: list[Row], path: Path) -> None:
     """Write a PNG: a faint line per trial, the mean in bold; warm and cold starts side by side.
 
-    **Raises:** `OutputError` when it cannot be written.
+    **Raises:** `OutputError` if it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Tasks → records: every image by every method of an experiment, resumable."""
+"""Resumable runs: recover every image by every method of an experiment and record the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from iagan.engine import Event, EventCallback, Execution
 from iagan.errors import IaganError, SettingError, shown
 from iagan.experiments.paper import Setting
 from iagan.experiments.plan import Plan, seeds, simulate, truth_of
-from iagan.experiments.table import LEAST_MSE
+from iagan.experiments.table import MIN_MSE
 from iagan.images import save_image
 from iagan.jobs import Job, RunFolder, run_jobs
 from iagan.jobs.job import Executor, tell
@@ -27,7 +27,7 @@ from iagan.priors import Generator
 from iagan.types import Image
 
 IMAGES = "images"
-"""The folder of a run that pictures are saved to, as SETTING/STEM_METHOD.png."""
+"""Folder of a run for saved images, SETTING/STEM_METHOD.png."""
 KEYS = {
     **dict.fromkeys(("setting", "method", "image", "image_sha256"), "text"),
     "mask": "an integer",
@@ -36,12 +36,12 @@ KEYS = {
     "seconds": "a number",
     "relative_residual": "a finite number",
 }
-"""What a record has, and of which kind; the first three tell records apart."""
+"""Fields of a record with their kinds; the first three identify a record."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class _Chunk:
-    """Images of one setting that are recovered in one job; they share the operator."""
+    """Images of one setting and operator that are recovered in one job."""
 
     setting: Setting
     mask: int
@@ -61,12 +61,12 @@ def run(
     """Append a record for every image × method × setting that has none yet.
 
     **Arguments:**
-    - `on_event`: hears every step, and an event of phase `"images"` before each job, which counts
-      images × settings; its message says which setting it is.
+    - `on_event`: called after every step, and before each job with an event of phase `"images"`,
+      which counts images × settings and names the setting in its message.
     - `executor`: runs the jobs elsewhere (`iagan.jobs.run_jobs`); None: in this process.
 
-    **Raises:** `SettingError` when the folder has records of another image of the same name;
-    `Cancelled`, `Interrupted`: what has a record is kept.
+    **Raises:** `SettingError` if the folder has records of another image with the same name;
+    `Cancelled`, `Interrupted`; all records written so far are kept.
     """
     known = folder.records()
     hashes: dict[str, set[str]] = {}
@@ -81,10 +81,10 @@ def run(
         for chunk, observation, names in _chunks(plan, generator, done, on_event):
             for path, sha256 in zip(chunk.paths, chunk.hashes, strict=True):
                 _check_image(path, hashes, folder.path, sha256)
-            _save_pictures(plan, folder, chunk, chunk.truth, "truth")
+            _save_images(plan, folder, chunk, chunk.truth, "truth")
             if plan.save_images:
                 shown = observation.operator.naive(observation.y)
-                _save_pictures(plan, folder, chunk, shown, "observed")
+                _save_images(plan, folder, chunk, shown, "observed")
             methods = tuple(plan.method(name, observation, generator) for name in names)
             own = tuple(seeds(plan, chunk.setting, chunk.paths))
             job = Job(observation, methods, generator, own, execution or Execution())
@@ -103,7 +103,7 @@ def _chunks(
     done: Container[tuple[str, str, str]],
     on_event: EventCallback | None,
 ) -> Iterator[tuple[_Chunk, Observation, list[str]]]:
-    """What is to be run, observed, and by which methods; an operator is made once."""
+    """The chunks to run, with their observations and methods; each operator is built once."""
     methods_of: dict[Setting, list[str]] = {}
     for _, setting, own in plan.tasks():
         known = methods_of.setdefault(setting, [])
@@ -138,9 +138,9 @@ def _record_all(
     result: Reconstruction,
     done: Container[tuple[str, str, str]],
 ) -> None:
-    """Keep the pictures and the records of one method on a chunk."""
+    """Save the images and records of one method on a chunk."""
     name, key = result.method.name, chunk.setting.key
-    _save_pictures(plan, folder, chunk, result.image, name)
+    _save_images(plan, folder, chunk, result.image, name)
     for i, path in enumerate(chunk.paths):
         if (key, name, path.name) not in done:
             head: dict[str, Any] = {"setting": key, "method": name, "image": path.name}
@@ -148,7 +148,7 @@ def _record_all(
             folder.append(head | _record(plan, result, i, chunk.truth[i : i + 1]))
 
 
-def _save_pictures(plan: Plan, folder: RunFolder, chunk: _Chunk, images: Image, what: str) -> None:
+def _save_images(plan: Plan, folder: RunFolder, chunk: _Chunk, images: Image, what: str) -> None:
     if not plan.save_images:
         return
     place = folder.path / IMAGES / chunk.setting.key
@@ -159,13 +159,16 @@ def _save_pictures(plan: Plan, folder: RunFolder, chunk: _Chunk, images: Image, 
 def _check_image(
     path: Path, hashes: dict[str, set[str]], folder: Path, sha256: str | None = None
 ) -> None:
-    """See that all records of a name are of one picture, also if it is replaced while we run."""
+    """Check that all records of a file name are of the same image, even if it changes meanwhile.
+
+    **Raises:** `SettingError` if not.
+    """
     known = hashes.setdefault(path.name, set())
     known.add(sha256 or _sha256(path))
     if len(known) > 1:
         raise SettingError(
-            f"{shown(folder)} has records of another image that is called "
-            f"{shown(path.name)}. Name another folder for the run, or another image."
+            f"{shown(folder)} has records of another image called {shown(path.name)}. Choose "
+            "another folder for the run, or rename the image."
         )
 
 
@@ -179,7 +182,7 @@ def _record(plan: Plan, result: Reconstruction, i: int, truth: Image) -> dict[st
     net = plan.lpips_net
     return {
         "mse": mse,
-        "psnr": -10 * math.log10(max(mse, LEAST_MSE)),
+        "psnr": -10 * math.log10(max(mse, MIN_MSE)),
         "ssim": float(measure.ssim(image, truth, data_range=1.0)[0]),
         "haarpsi": float(measure.haarpsi(image, truth)[0]),
         "lpips": None if net is None else float(measure.lpips(image, truth, net=net)[0]),

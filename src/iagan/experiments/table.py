@@ -1,4 +1,4 @@
-"""Tables of records: our results beside the paper's, with standard errors and counts."""
+"""Tables of records: our results next to the paper's, with standard errors and counts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from iagan.experiments.paper import EXPERIMENTS, PAPER_SECONDS, published
 
-LEAST_MSE = 1e-12
-"""MSE of equal images, 120 dB, for finite means and errors."""
+MIN_MSE = 1e-12
+"""Lower bound on the MSE (120 dB), so that means and standard errors are finite."""
 
 
 @dc.dataclass(frozen=True)
 class Cell:
-    """One method on one setting, over `count` images.
+    """Scores of one method on one setting, over `count` images.
 
-    `psnr` is the paper's: the MSE is averaged first, then expressed in dB. `*_error` are standard
-    errors of the mean over images, None for a single one.
+    `psnr` is defined as in the paper: the MSE is averaged first, then converted to dB. `*_error`
+    are standard errors of the mean over images, None for a single image.
     """
 
     setting: str
@@ -66,7 +66,7 @@ def _cell(
         setting,
         method,
         len(records),
-        psnr=-10 * math.log10(max(mse, LEAST_MSE)),
+        psnr=-10 * math.log10(max(mse, MIN_MSE)),
         psnr_error=_standard_error([r["psnr"] for r in records]),
         mse=mse,
         mse_error=_standard_error([r["mse"] for r in records]),
@@ -107,7 +107,7 @@ def mask_spread(experiment: str, records: list[dict[str, Any]]) -> str:
         for method in EXPERIMENTS[experiment].methods:
             own = [r for r in records if (r["setting"], r["method"]) == (setting.key, method)]
             by_mask = [
-                -10 * math.log10(max(statistics.fmean(errors), LEAST_MSE))
+                -10 * math.log10(max(statistics.fmean(errors), MIN_MSE))
                 for mask in range(setting.masks)
                 if (errors := [r["mse"] for r in own if r["mask"] == mask])
             ]
@@ -168,7 +168,7 @@ def _spread(value: float, error: float | None, digits: int, sign: str) -> str:
 
 
 def comma_separated(tables: dict[str, list[Cell]], common: dict[str, object]) -> str:
-    """All tables as CSV, one line per cell, empty where unknown.
+    """All tables as CSV, one line per cell; unknown values are empty.
 
     `common` are columns with a single value, such as the backbone of LPIPS.
     """

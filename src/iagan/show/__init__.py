@@ -1,4 +1,4 @@
-"""Pictures of results, and progress while they are made."""
+"""Figures of results, and progress bars."""
 
 from iagan.show.figure import Panel, figure, picture_of
 from iagan.show.outcomes import figure_rows

@@ -21,7 +21,7 @@ DPI = 160
 
 @dc.dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture of a figure.
+    """One image of a figure, with its texts.
 
     **Arguments:**
     - `image`: `(1, 3 or 1, h, w)` in [0, 1], of any size; magnified without interpolation.
@@ -35,10 +35,10 @@ class Panel:
 
 
 def figure(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str], note: str = "") -> None:
-    """Draw rows of panels into one PNG, written atomically. Titles appear above the first row only,
-    unless a later row has others; `note` appears at the bottom.
+    """Draw rows of panels to a PNG, atomically. Titles are shown above the first row, and above
+    later rows with other titles; `note` is shown at the bottom.
 
-    **Raises:** `SettingError` without panels; `OutputError` when the file cannot be written.
+    **Raises:** `SettingError` without panels; `OutputError` if the file cannot be written.
     """
     if not rows or not all(rows):
         raise SettingError("figure expects at least one panel in every row; got none.")
@@ -82,7 +82,7 @@ def _draw(axes, panel: Panel, title: str) -> None:  # type: ignore[no-untyped-de
 
 
 def picture_of(observation: Observation) -> Image:
-    """A measurement as an image: y itself where it is one, else the naive reconstruction.
+    """A measurement as an image: y itself if it is one, else the naive reconstruction.
 
     **Shapes:** `(batch, channels, h', w')`, clamped to [0, 1].
     """

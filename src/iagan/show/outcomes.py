@@ -1,4 +1,4 @@
-"""Outcomes of a recovery → rows of a figure."""
+"""Arrange the outcomes of a recovery as a figure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from iagan.show.figure import Panel, picture_of
 
 
 def figure_rows(outcomes: Sequence[Outcome], scorer: Scorer) -> list[list[Panel]]:
-    """A row an image, in the order of `outcomes`: truth if it is known | observed | each method.
+    """One row per image, in the order of `outcomes`: truth if known | observed | each method.
 
-    Images that were there already are read from their files and scored again.
+    Skipped images are read from their files and scored again.
 
-    **Raises:** `ImageFileError` where such a file cannot be read.
+    **Raises:** `ImageFileError` if such a file cannot be read.
     """
     rows: dict[tuple[object, int], list[Panel]] = {}
     for outcome in outcomes:

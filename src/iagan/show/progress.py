@@ -1,4 +1,4 @@
-"""A progress bar for every long run, on a terminal or in a notebook; elsewhere silent."""
+"""Progress bars of long runs, in a terminal or a notebook only."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from iagan.engine import Event
 from iagan.observation import Observation
 
 OUTER = ("files", "images")
-"""Phases whose bar stays while those of other phases come and go beneath it."""
+"""Phases whose bar stays while the bars of other phases appear below it."""
 
 
 class ProgressBar:
-    """An `on_event` that draws: a bar a phase, and one that stays for files done of all.
+    """An `on_event` that draws one bar per phase, and a lasting one for the files completed.
 
-    The objective is read from the device only when the bar is drawn. Nothing is drawn where the
-    logger "iagan" tells no warnings.
+    The objective is read from the device only when the bar is drawn. Nothing is drawn if the logger
+    "iagan" does not report warnings.
 
     **Arguments:**
-    - `label`: what is being worked on.
-    - `observation`: the objective that its noise alone leaves is shown beside that of the images.
-    - `line`: what is printed on stderr for an event where no bar is drawn; empty: nothing.
+    - `label`: text before the name of the phase.
+    - `observation`: the objective due to its noise alone is shown next to the current one.
+    - `line`: returns the text to print on stderr for an event if no bar is drawn; empty: none.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class ProgressBar:
         self.phase = ""
         self.inner: Any = None
         self.outer: Any = None
-        self.told = logging.getLogger("iagan").isEnabledFor(logging.WARNING)
-        self.shown = self.told and (_is_terminal() or _in_notebook())
+        self.enabled = logging.getLogger("iagan").isEnabledFor(logging.WARNING)
+        self.shown = self.enabled and (_is_terminal() or _in_notebook())
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -56,9 +56,9 @@ class ProgressBar:
         self.close()
 
     def __call__(self, event: Event) -> None:
-        """Move the bar on."""
+        """Update the bar."""
         if not self.shown:
-            line = self.line(event) if self.told else ""
+            line = self.line(event) if self.enabled else ""
             if line:
                 print(line, file=sys.stderr)
             return
@@ -82,13 +82,13 @@ class ProgressBar:
         return format_values(event)
 
     def aside(self) -> AbstractContextManager[object]:
-        """A block in which lines may be printed on stdout, the bars out of the way."""
+        """A context in which lines can be printed on stdout, with the bars hidden."""
         if self.inner is None and self.outer is None:
             return nullcontext()
         return type(self.inner or self.outer).external_write_mode(file=sys.stdout)
 
     def close(self) -> None:
-        """Remove the bar of a phase; that of files stays as it is."""
+        """Remove the bar of the phase; the bar of files stays."""
         self._close_inner()
         if self.outer is not None:
             self.outer.close()
@@ -101,7 +101,7 @@ class ProgressBar:
 
 
 def format_values(event: Event) -> str:
-    """What an event measured, as `loss 0.1234, rate 12.3000`."""
+    """The values of an event as text: `loss 0.1234, rate 12.3000`."""
     return ", ".join(f"{name} {value:.4f}" for name, value in event.values.items())
 
 

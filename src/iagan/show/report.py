@@ -1,4 +1,4 @@
-"""Records of a run → its tables and figures, as files."""
+"""Write the tables and figures of a run from its records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_tables(plan: Plan, folder: RunFolder, notes: Sequence[str] = ()) -> st
     """Write table.md, .csv, .tex and the figures of a run; returns the text of table.md.
 
     **Arguments:**
-    - `notes`: what the text says below the tables, each with its line break.
+    - `notes`: paragraphs below the tables, each with its line break.
 
     **Raises:** `OutputError`; `FileError` for damaged records.
     """

@@ -1,4 +1,4 @@
-"""Records and saved pictures → figures in the layout of the paper's Figures 1 to 8."""
+"""Figures of records and saved images, in the layout of the paper's Figures 1 to 8."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from iagan.images import load_image
 from iagan.show.figure import Panel, figure
 
 ROWS = 6
-"""Number of images in a figure: the first ones by name with all pictures."""
+"""Number of images in a figure: the first ones by name for which all methods are saved."""
 
 
 def save_curve(cells: list[Cell], path: Path, note: str) -> None:
-    """Figure 2: MSE against m/n, one line per method, bars of one standard error.
+    """Draw Figure 2: MSE against m/n, one line per method, bars of one standard error.
 
-    **Raises:** `OutputError` when it cannot be written.
+    **Raises:** `OutputError` if it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,11 +50,11 @@ def save_curve(cells: list[Cell], path: Path, note: str) -> None:
 
 
 def save_grid(run: Path, setting: Setting, methods: tuple[str, ...], note: str) -> Path | None:
-    """The figure of one setting: rows of images, columns truth, observed and methods.
+    """Draw the figure of one setting: rows of images, columns truth, observed and methods.
 
-    Returns its path, or None where no image has all pictures.
+    Returns its path, or None if no image is saved for all columns.
 
-    **Raises:** `OutputError` when it cannot be written; `ImageFileError` for a damaged picture.
+    **Raises:** `OutputError` if it cannot be written; `ImageFileError` for a damaged image.
     """
     place = run / IMAGES / setting.key
     columns = ("truth", "observed", *(method for method in methods if method != "naive"))

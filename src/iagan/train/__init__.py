@@ -1,4 +1,4 @@
-"""A prior of one's own, trained on a folder of images."""
+"""Training of your own prior on a folder of images."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The autoencoder phase: a variational autoencoder to start the adversarial phase from.
+"""The autoencoder phase: a variational autoencoder that initialises the adversarial phase.
 
-BEGAN takes more than a week on two CPU cores. Its discriminator is an autoencoder whose decoder has
-the generator's architecture, though: trained as a variational autoencoder (Kingma and Welling 2014,
-arXiv 1312.6114), with z ~ N(0, I), it models faces well after an hour.
+BEGAN takes more than a week on two CPU cores. However, its discriminator is an autoencoder whose
+decoder has the generator's architecture: trained as a variational autoencoder (Kingma and Welling
+2014, arXiv 1312.6114), with z ~ N(0, I), it models faces well after an hour.
 """
 
 from __future__ import annotations

@@ -23,25 +23,26 @@ Rule = tuple[str, bool, str]
 
 @dc.dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything that determines the result of a training run. Each recipe is a subclass.
+    """All settings that determine the result of a training run. Each algorithm has a subclass.
 
     **Arguments:**
     - `size`: side of the images in pixels.
     - `latent`: dimension of z.
     - `batch`: images per step.
     - `autoencoder_steps`: steps of the first phase, without a discriminator.
-    - `steps`: adversarial steps after it; the only field that may change on resuming.
-    - `ema`: decay of the running mean of the weights, which is what is saved.
+    - `steps`: steps of the following adversarial phase; the only field that may change on resuming.
+    - `ema`: decay of the weights' exponential moving average, which is saved as the prior.
     - `flip`: mirror images with probability ½.
-    - `crop`: square cut from images of exactly its `photo_size`; from others, the centred square.
+    - `crop`: square cropped from images of exactly its `photo_size`; from others, the centred
+      square.
     - `holdout`: number of images, the last ones, held out for validation.
     - `seed`: seed of all random draws, each a function of seed and step.
 
-    **Raises:** `SettingError`.
+    **Raises:** `SettingError` for a setting out of range.
     """
 
     method: ClassVar[str]
-    """Name of the recipe's algorithm in checkpoints."""
+    """Name of the algorithm in checkpoints."""
 
     size: int = 64
     latent: int = 64
@@ -100,7 +101,7 @@ class TrainSettings:
         return kind(**fields)
 
     def differences(self, other: TrainSettings) -> list[str]:
-        """Names of the fields, except `steps`, in which `other` differs."""
+        """Names of the fields, other than `steps`, in which `other` differs."""
         if type(self) is not type(other):
             return ["method"]
         return [
@@ -139,21 +140,21 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def losses(self, x: Image, pixels: Pixels) -> dict[str, float]:
-        """Take one step on the batch `x`, in [-1, 1], with all networks; returns losses by name.
+        """Train all networks for one step on the batch `x`, in [-1, 1]; returns losses by name.
 
-        `pixels` are all training images. `step` still counts only the previous steps.
+        `pixels` are all training images. `step` does not yet include this step.
         """
 
     @abc.abstractmethod
     def prior(self, pixels: Pixels, about: About | None) -> Generator:
-        """The current prior, from the running mean of the weights."""
+        """The current prior, from the exponential moving average of the weights."""
 
     @abc.abstractmethod
     def reconstruct(self, x: Image) -> Image | None:
         """G(encoder(x)) of images in [-1, 1]; None without an encoder."""
 
     def curves(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
-        """Panels of the training curve: title → line → (step, value)."""
+        """Panels of the training curves: title → line → (step, value)."""
         return {"held-out images: mean |x - G(encoder(x))|": {"error": self.validation}}
 
     def state(self) -> dict[str, Any]:
@@ -161,35 +162,43 @@ class TrainingRun(abc.ABC):
         return {"step": self.step, "validation": self.validation}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors in a checkpoint beside networks and optimizer moments."""
+        """Tensors in a checkpoint other than networks and optimizer moments."""
         return {}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Load what `state` and `tensors` returned.
+        """Load the return values of `state` and `tensors`.
 
-        **Raises:** any exception where they are not those of such a run.
+        **Raises:** any exception if they are invalid for such a run.
         """
         self.step = step_number(state["step"])
         self.validation = points(state["validation"])
 
 
 def step_number(value: Any) -> int:
-    """A number of steps from JSON. Raises ValueError for anything else."""
+    """A number of steps from JSON.
+
+    **Raises:** `ValueError` for anything else.
+    """
     if type(value) is not int or not 0 <= value < 2**53:
         raise ValueError(f"a {type(value).__name__} in place of a number of steps")
     return value
 
 
 def number(value: Any) -> float:
-    """A finite number from JSON. Raises ValueError for anything else."""
+    """A finite number from JSON.
+
+    **Raises:** `ValueError` for anything else.
+    """
     if not math.isfinite(_float(value)):
         raise ValueError("a number that is not finite")
     return float(value)
 
 
 def points(pairs: Any) -> list[tuple[int, float]]:
-    """A curve, (step, value) by step, from JSON; NaN included, which runs without held-out images
-    used to write. Raises ValueError or TypeError for others.
+    """A curve, (step, value) by step, from JSON. Values may be NaN, as in old checkpoints of runs
+    without held-out images.
+
+    **Raises:** `ValueError` or `TypeError` for anything else.
     """
     return [(step_number(step), _float(value)) for step, value in pairs]
 
@@ -201,7 +210,7 @@ def _float(value: Any) -> float:
 
 
 def check_tensor(value: Tensor, shape: Sequence[int], name: str) -> None:
-    """Raise ValueError where a checkpoint's tensor is not in float32 and of this shape."""
+    """**Raises:** `ValueError` unless a checkpoint's tensor is float32 with this shape."""
     if value.shape != torch.Size(shape) or value.dtype != torch.float32:
         raise ValueError(
             f"{name} is {value.dtype} of shape {tuple(value.shape)}; expected {tuple(shape)}"

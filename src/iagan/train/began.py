@@ -4,7 +4,7 @@ Section 3.4 of the paper, with L(v) = mean |v - D(v)|, D an autoencoder and v an
 
     L_D = L(x) - k_t L(G(z_D))
     L_G = L(G(z_G))
-    k_{t+1} = k_t + λ_k (γ L(x) - L(G(z_G))), kept in [0, 1]
+    k_{t+1} = k_t + λ_k (γ L(x) - L(G(z_G))), clipped to [0, 1]
     M = L(x) + |γ L(x) - L(G(z_G))|
 
 As in the authors' code, both networks see the same z and are updated simultaneously.
@@ -91,7 +91,7 @@ def began_step(run: BeganRun, x: Image) -> tuple[float, float]:
         assert weight.grad is not None
         weight.grad.sub_(gradient, alpha=run.k)
     if settings.anchor > 0:
-        _pull_to_reconstruction(run, x)
+        _add_anchor_gradient(run, x)
 
     run.generator_adam.step()
     run.discriminator_adam.step()
@@ -101,7 +101,7 @@ def began_step(run: BeganRun, x: Image) -> tuple[float, float]:
 
 
 def remember(run: BeganRun, real: float, fake: float, step: int) -> None:
-    """Add the losses of the `step`-th step to the current window; close it when full."""
+    """Add the losses of the `step`-th step to the current window, and close it when full."""
     measure = convergence_measure(real, fake, run.settings.gamma)
     sums = (run.sums[0] + measure, run.sums[1] + real, run.sums[2] + fake)
     patience = run.settings.patience
@@ -111,7 +111,7 @@ def remember(run: BeganRun, real: float, fake: float, step: int) -> None:
     run.sums = sums
 
 
-def _pull_to_reconstruction(run: BeganRun, x: Image) -> None:
+def _add_anchor_gradient(run: BeganRun, x: Image) -> None:
     """Add the gradient of `anchor` times the autoencoder phase's loss to G's and the encoder's."""
     assert run.encoder is not None
     noise = code_noise(run, x)

@@ -15,7 +15,7 @@ from iagan.train.autoencoder import autoencoder_step
 from iagan.train.base import TrainingRun, check_tensor, number
 from iagan.train.began import Window, began_step, convergence_measure, remember
 from iagan.train.began_settings import BeganSettings
-from iagan.train.code import CodeLaw, fold_into_decoder, measure_code_law
+from iagan.train.code import CodeDistribution, fold_into_decoder, measure_code_distribution
 from iagan.train.data import Pixels, stream
 from iagan.train.networks import (
     Discriminator,
@@ -33,7 +33,7 @@ from iagan.types import Image
 class BeganRun(TrainingRun):
     """The state of a training run, with its settings.
 
-    - `generator`: G; `average`: its running mean; `discriminator`: D.
+    - `generator`: G; `average`: its exponential moving average; `discriminator`: D.
     - `encoder`: the encoder of the autoencoder phase, or None without one.
     - `code`: distribution of the decoder's input in the adversarial phase; None before it, or
       without an autoencoder phase.
@@ -48,7 +48,7 @@ class BeganRun(TrainingRun):
     encoder: GaussianEncoder | None
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
-    code: CodeLaw | None = None
+    code: CodeDistribution | None = None
     k: float = 0.0
     windows: list[Window] = dc.field(default_factory=list)
     sums: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -68,7 +68,7 @@ class BeganRun(TrainingRun):
         return {"generator": self.generator_adam, "discriminator": self.discriminator_adam}
 
     def losses(self, x: Image, pixels: Pixels) -> dict[str, float]:
-        """Take one step of the current phase, update the running mean, and change phases."""
+        """Train for one step of the current phase, update the moving average, and switch phases."""
         settings, autoencoder = self.settings, self.phase == "autoencoder"
         if autoencoder:
             losses = {"error": float(autoencoder_step(self, x))}
@@ -85,7 +85,7 @@ class BeganRun(TrainingRun):
         return losses
 
     def prior(self, pixels: Pixels, about: About | None) -> Generator:
-        module = fold_into_decoder(self.average, self._code_law(pixels))
+        module = fold_into_decoder(self.average, self._code_distribution(pixels))
         return Generator(module, self.settings.latent_space, (-1.0, 1.0), about)
 
     def reconstruct(self, x: Image) -> Image | None:
@@ -123,16 +123,16 @@ class BeganRun(TrainingRun):
             latent = self.settings.latent
             check_tensor(mean, (latent,), "code.mean")
             check_tensor(factor, (latent, latent), "code.factor")
-            self.code = CodeLaw(mean.to(device), factor.to(device))
+            self.code = CodeDistribution(mean.to(device), factor.to(device))
         self.k = number(state["k"])
         self.windows = [Window(*map(number, values)) for values in state["windows"]]
         measure, real, fake = map(number, state["sums"])
         self.sums = (measure, real, fake)
 
-    def _code_law(self, pixels: Pixels) -> CodeLaw | None:
+    def _code_distribution(self, pixels: Pixels) -> CodeDistribution | None:
         if self.encoder is None or self.code is not None:
             return self.code
-        return measure_code_law(self.encoder, pixels)
+        return measure_code_distribution(self.encoder, pixels)
 
 
 def new_began_run(settings: BeganSettings, device: torch.device) -> BeganRun:
@@ -168,11 +168,11 @@ def new_began_run(settings: BeganSettings, device: torch.device) -> BeganRun:
 def start_adversarial_phase(run: BeganRun, pixels: Pixels) -> None:
     """Turn the trained autoencoder into the discriminator and reset both optimizers' moments.
 
-    The running mean of the decoder, better than the last iterate, becomes G and D's decoder. G's
+    The moving average of the decoder, better than the last iterate, becomes G and D's decoder. G's
     input is then drawn from the distribution of the codes of `pixels`.
     """
     assert run.encoder is not None
-    run.code = measure_code_law(run.encoder, pixels)
+    run.code = measure_code_distribution(run.encoder, pixels)
     code = run.discriminator.encoder
     assert isinstance(code, Mean)
     same_weights(code.encoder, run.encoder)

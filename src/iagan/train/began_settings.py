@@ -57,8 +57,8 @@ class BeganSettings(TrainSettings):
             )
         if self.anchor > 0 and self.autoencoder_steps == 0:
             raise SettingError(
-                f"BeganSettings expects autoencoder_steps above 0 with anchor {self.anchor}: the "
-                "anchor holds what that phase learned. Set anchor to 0 or add the phase."
+                f"BeganSettings expects autoencoder_steps above 0 with anchor {self.anchor}, which "
+                "preserves the result of that phase. Set anchor to 0 or add the phase."
             )
 
     def rules(self) -> list[Rule]:
@@ -79,6 +79,6 @@ class BeganSettings(TrainSettings):
 
     @property
     def latent_space(self) -> LatentSpace:
-        """The latents of the finished prior."""
+        """The latent space of the finished prior."""
         space = NormalLatent if self.law == "normal" else UniformLatent
         return space((self.latent,))

@@ -19,7 +19,7 @@ from iagan.train.data import TrainImages, load_images
 
 KEY = "iagan_images"
 NOTE_BYTES = 8 * MIB
-"""Maximum size of what is noted beside the images: 80,000 skipped files."""
+"""Maximum size of the metadata: about 80,000 skipped files."""
 
 
 def cached_images(
@@ -29,12 +29,12 @@ def cached_images(
     on_event: EventCallback | None = None,
     limits: Limits = LIMITS,
 ) -> TrainImages:
-    """The result of `load_images`, from `folder/images.safetensors` where that is still valid.
+    """The result of `load_images`, from `folder/images.safetensors` if that is still valid.
 
-    The cache is valid for the same path, size and crop while no file of `source` has changed in
-    size or time. `folder/skipped.txt` lists unreadable files.
+    The cache is valid for the same path, size and crop as long as no file of `source` has changed
+    in size or time. `folder/skipped.txt` lists unreadable files.
 
-    **Raises:** as `load_images`, and `OutputError` when `folder` cannot be written.
+    **Raises:** the errors of `load_images`, and `OutputError` if `folder` cannot be written.
     """
     path = folder / "images.safetensors"
     origin = json.dumps(
@@ -58,7 +58,7 @@ def cached_images(
 
 
 def _read(path: Path, origin: str, size: int) -> TrainImages | None:
-    """The cached images; None where there are none of this origin and size, or a broken file."""
+    """The cached images; None if there are none of this origin and size, or the file is damaged."""
     if not path.is_file():
         return None
     try:
@@ -70,18 +70,18 @@ def _read(path: Path, origin: str, size: int) -> TrainImages | None:
                 return None
             pixels, digest = file.get_tensor("pixels"), note["digest"]
         skipped = tuple(str(line) for line in note["skipped"])
-    except Exception:  # whatever is wrong with it, the images can be read again
+    except Exception:  # whatever the damage, the images can be read again
         return None
-    whole = pixels.dtype == torch.uint8 and isinstance(digest, str)
-    return TrainImages(pixels, digest, skipped) if whole else None
+    valid = pixels.dtype == torch.uint8 and isinstance(digest, str)
+    return TrainImages(pixels, digest, skipped) if valid else None
 
 
 def _stamp(source: Path) -> list[int]:
     """Count, total bytes and latest modification time of the files of `source`."""
     paths = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
-    facts = [path.stat() for path in paths if path.exists()]
+    stats = [path.stat() for path in paths if path.exists()]
     return [
-        len(facts),
-        sum(fact.st_size for fact in facts),
-        max((fact.st_mtime_ns for fact in facts), default=0),
+        len(stats),
+        sum(stat.st_size for stat in stats),
+        max((stat.st_mtime_ns for stat in stats), default=0),
     ]

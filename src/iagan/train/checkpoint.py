@@ -20,7 +20,7 @@ from iagan.train.recipes import new_run
 
 KEY = "iagan_training"
 NOTE_BYTES = 8 * MIB
-"""Maximum size of the header: of the JSON in it, and the names and shapes of the tensors."""
+"""Maximum size of the header: its JSON, and the names and shapes of the tensors."""
 
 
 def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
@@ -29,7 +29,7 @@ def save_checkpoint(run: TrainingRun, path: Path, digest: str) -> None:
     **Arguments:**
     - `digest`: fingerprint of the training images.
 
-    **Raises:** `OutputError` when it cannot be written.
+    **Raises:** `OutputError` if it cannot be written.
     """
     tensors = {
         f"{network}.{name}": value.contiguous().cpu()
@@ -53,8 +53,8 @@ def load_checkpoint(
 ) -> TrainingRun:
     """The run written by `save_checkpoint`.
 
-    **Raises:** `CheckpointError` when the file is not such a checkpoint; `SettingError` when it
-    belongs to other settings or images.
+    **Raises:** `CheckpointError` if the file is not such a checkpoint; `SettingError` if it belongs
+    to other settings or images.
     """
     state = _read_state(path, limits)
     _refuse_another_run(path, state, settings, digest)
@@ -64,7 +64,7 @@ def load_checkpoint(
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _fill(run, state, tensors)
-    except Exception as error:  # a forged file can make the parts raise nearly anything
+    except Exception as error:  # an untrusted file can make the constructors raise anything
         raise _refusal(path, error) from error
     return run
 
@@ -72,12 +72,12 @@ def load_checkpoint(
 def _refusal(path: Path, error: Exception) -> CheckpointError:
     reason = shown(str(error).partition("\n")[0]) or type(error).__name__
     return CheckpointError(
-        f"{path} is no checkpoint of a training run ({reason}). Delete it to start again."
+        f"{path} is not a checkpoint of a training run ({reason}). Delete it to start again."
     )
 
 
 def _read_state(path: Path, limits: Limits) -> dict[str, Any]:
-    """What the checkpoint holds as JSON, with its settings made from it."""
+    """The JSON part of the checkpoint, with its settings decoded."""
     try:
         if not path.is_file():
             raise ValueError("not a regular file")
@@ -86,7 +86,7 @@ def _read_state(path: Path, limits: Limits) -> dict[str, Any]:
             state = dict(json.loads((file.metadata() or {})[KEY]))
         state["settings"] = TrainSettings.from_json(state["settings"])
         if not isinstance(state["digest"], str):
-            raise ValueError("its digest is no text")
+            raise ValueError("its digest is not text")
     except Exception as error:  # as above
         raise _refusal(path, error) from error
     return state
@@ -102,18 +102,18 @@ def _refuse_another_run(
     ]
     if changed:
         raise SettingError(
-            f"{path} was begun with {', '.join(changed)}. Go on with the same settings, or train "
-            "to another output."
+            f"{path} was started with {', '.join(changed)}. Resume with the same settings, or "
+            "train to another output."
         )
     if state["digest"] != digest:
         raise SettingError(
-            f"{path} was begun with other images than those given now. Name the same images, or "
+            f"{path} was started with other images than those given now. Use the same images, or "
             "train to another output."
         )
 
 
 def _check_size(run: TrainingRun, path: Path) -> None:
-    """Refuse a file that is larger than weights, Adam's two moments and codes can be."""
+    """**Raises:** `ValueError` for a file larger than weights, Adam's two moments and codes."""
     weights = sum(
         value.numel()
         for network in run.networks.values()
@@ -122,7 +122,7 @@ def _check_size(run: TrainingRun, path: Path) -> None:
     most = 4 * (3 * weights + 2 * run.settings.latent * (run.settings.latent + 1)) + 2 * NOTE_BYTES
     size = path.stat().st_size
     if size > most:
-        raise ValueError(f"{size} bytes, where a run of these settings takes at most {most}")
+        raise ValueError(f"{size} bytes; a run with these settings takes at most {most}")
 
 
 def _fill(run: TrainingRun, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:

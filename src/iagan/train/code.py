@@ -1,8 +1,8 @@
 """The distribution of an autoencoder's code, and its whitening.
 
-The KL term that makes a variational autoencoder's codes standard normal also blurs its images. So
-its weight is small, and the codes' mean and covariance are measured and folded into the decoder's
-first, linear layer: z ~ N(0, I) is then mapped to codes like those of real images.
+The KL term that makes a variational autoencoder's codes standard normal also blurs its images. Its
+weight is therefore small, and the codes' mean and covariance are measured and folded into the
+decoder's first, linear layer: z ~ N(0, I) is then mapped to codes like those of real images.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from iagan.types import Latent
 Decoder = TypeVar("Decoder", Began, Tapered)
 
 SAMPLE = 2048
-"""Number of images, the first of the training set, on which the distribution is measured."""
+"""Number of training images, the first ones, on which the distribution is measured."""
 
 
 @dc.dataclass(frozen=True, eq=False)
-class CodeLaw:
-    """The distribution N(mean, factor · factorᵀ); `mean` is `(latent,)`, `factor` is triangular."""
+class CodeDistribution:
+    """The normal distribution N(mean, factor · factorᵀ); `mean` is `(latent,)`, `factor` is lower
+    triangular.
+    """
 
     mean: Tensor
     factor: Tensor
@@ -38,21 +40,21 @@ class CodeLaw:
         return self.mean + z @ self.factor.T
 
 
-def code_law(mean: Tensor, covariance: Tensor) -> CodeLaw:
+def code_distribution(mean: Tensor, covariance: Tensor) -> CodeDistribution:
     """The distribution with this mean, `(latent,)`, and covariance, `(latent, latent)`.
 
-    A thousandth of the mean variance is added to the diagonal, for few images.
+    A thousandth of the mean variance is added to the diagonal, in case there are few images.
     """
     mean, covariance = mean.double(), covariance.double()
     ridge = 1e-3 * covariance.diag().mean()
     covariance = covariance + ridge * torch.eye(len(mean), device=mean.device)
     factor = torch.linalg.cholesky(covariance)
-    return CodeLaw(mean.float(), factor.float().contiguous())
+    return CodeDistribution(mean.float(), factor.float().contiguous())
 
 
 @torch.no_grad()
-def measure_code_law(encoder: GaussianEncoder, pixels: Pixels) -> CodeLaw:
-    """The distribution of the codes of the first `SAMPLE` images, posterior variances included."""
+def measure_code_distribution(encoder: GaussianEncoder, pixels: Pixels) -> CodeDistribution:
+    """The distribution of the first `SAMPLE` images' codes, including their posterior variances."""
     device = next(encoder.parameters()).device
     codes = [
         encoder((part.float() / 127.5 - 1).to(device, memory_format=torch.channels_last))
@@ -60,33 +62,33 @@ def measure_code_law(encoder: GaussianEncoder, pixels: Pixels) -> CodeLaw:
     ]
     means = torch.cat([mean for mean, _ in codes]).double()
     spread = torch.cat([log_variance.exp() for _, log_variance in codes]).double().mean(0)
-    return code_law(means.mean(0), torch.cov(means.T) + spread.diag())
+    return code_distribution(means.mean(0), torch.cov(means.T) + spread.diag())
 
 
 @torch.no_grad()
-def fold_into_decoder(decoder: Decoder, law: CodeLaw | None) -> Decoder:
-    """A copy with G'(z) = G(law.code(z)); G itself without a law."""
-    if law is None:
+def fold_into_decoder(decoder: Decoder, distribution: CodeDistribution | None) -> Decoder:
+    """A copy with G'(z) = G(distribution.code(z)); G itself if `distribution` is None."""
+    if distribution is None:
         return decoder
     folded = copy.deepcopy(decoder)
     weight, bias = decoder.linear.weight, decoder.linear.bias
-    folded.linear.bias.copy_(bias + weight @ law.mean)
-    folded.linear.weight.copy_(weight @ law.factor)
+    folded.linear.bias.copy_(bias + weight @ distribution.mean)
+    folded.linear.weight.copy_(weight @ distribution.factor)
     return folded
 
 
 @torch.no_grad()
-def fold_into_encoder(encoder: TaperedEncoder, law: CodeLaw) -> TaperedEncoder:
-    """An encoder whose output is the z with `law.code(z)` equal to the mean code.
+def fold_into_encoder(encoder: TaperedEncoder, distribution: CodeDistribution) -> TaperedEncoder:
+    """An encoder whose output is the z with `distribution.code(z)` equal to the mean code.
 
     `encoder` is the trunk of a `GaussianEncoder`; the first half of its outputs is the mean.
     """
-    settings = {**encoder.settings, "outputs": len(law.mean)}
-    folded = TaperedEncoder(**settings).to(law.mean.device)
+    settings = {**encoder.settings, "outputs": len(distribution.mean)}
+    folded = TaperedEncoder(**settings).to(distribution.mean.device)
     weights = encoder.state_dict()
-    inverse = torch.linalg.inv(law.factor.double())
+    inverse = torch.linalg.inv(distribution.factor.double())
     mean_weight, mean_bias = (weights[f"linear.{name}"].chunk(2)[0] for name in ("weight", "bias"))
     weights["linear.weight"] = (inverse @ mean_weight.double()).float()
-    weights["linear.bias"] = (inverse @ (mean_bias - law.mean).double()).float()
+    weights["linear.bias"] = (inverse @ (mean_bias - distribution.mean).double()).float()
     folded.load_state_dict(weights)
     return folded

@@ -1,4 +1,4 @@
-"""Images for training: a folder, .tar or .zip becomes one uint8 tensor."""
+"""Training images: load a folder, .tar or .zip into one uint8 tensor."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class TrainImages:
     """The result of `load_images`.
 
     - `pixels`: `(count, 3, size, size)`, uint8.
-    - `digest`: fingerprint of the files, to check that a run is resumed with the same images. (Not
-      of the pixels: resizing may round differently on another CPU.)
+    - `digest`: fingerprint of the files, to check that a run is resumed with the same images. It
+      does not depend on the pixels, since resizing may round differently on another CPU.
     - `skipped`: one line per unreadable image file.
     """
 
@@ -58,13 +58,14 @@ def load_images(
     decoded or exceeds the limits, and a folder that cannot be read, is skipped and listed.
 
     **Arguments:**
-    - `crop`: square cut from images of exactly its `photo_size`; from others, the centred square.
+    - `crop`: square cropped from images of exactly its `photo_size`; from others, the centred
+      square.
     - `on_event`: called with an `Event` of phase `"images"`, the number of files read, and total 0.
-    - `limits`: of these, `entries` bounds the files; `member_bytes` and `pixels` each file, and all
-      that are decoded at once.
+    - `limits`: `entries` bounds the number of files; `member_bytes` and `pixels` bound each file,
+      and all files that are decoded at once.
 
-    **Raises:** `ImageFileError` when `source` is missing, damaged, or not a folder, .tar or .zip;
-    `SettingError` when it holds fewer than two images, or `crop` reaches beyond one.
+    **Raises:** `ImageFileError` if `source` is missing, damaged, or not a folder, .tar or .zip;
+    `SettingError` if it has fewer than two images, or `crop` exceeds an image.
     """
     kept: list[np.ndarray] = []
     skipped: list[str] = []
@@ -82,7 +83,7 @@ def load_images(
         first = f", first: {skipped[0]}" if skipped else ""
         raise SettingError(
             f"Training expects at least two images in {source}; got {len(kept)} ({len(skipped)} "
-            f"unreadable{first}). Name a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
+            f"unreadable{first}). Give a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
         )
     return TrainImages(torch.from_numpy(np.stack(kept)), digest.hexdigest(), tuple(skipped))
 
@@ -115,7 +116,7 @@ def stream(
 
 
 def _chunks(found: Iterable[Member], limits: Limits) -> Iterator[list[Member]]:
-    """Members to be decoded at once: no more than one file may have of bytes and pixels."""
+    """Groups of members to decode at once, with the bytes and pixels allowed for a single file."""
     chunk: list[Member] = []
     size = pixels = 0
     for member in found:
@@ -146,7 +147,7 @@ def _try_decode(member: Member, size: int, crop: Crop | None) -> np.ndarray | st
 
 
 class _File(io.BytesIO):
-    """Bytes with the attributes of an open file, as `decode_rgb` is annotated to take."""
+    """Bytes with the attributes of an open file, to satisfy the type annotation of `decode_rgb`."""
 
     mode = "rb"
 
@@ -158,7 +159,7 @@ class _File(io.BytesIO):
 def _decode(member: Member, size: int, crop: Crop | None) -> np.ndarray:
     picture = decode_rgb(_File(member.data, member.name), member.name)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-    # One channel at a time: in float32, a large image takes four times its bytes.
+    # One channel at a time, since a large image takes four times its bytes in float32.
     squares = [
         crop_square(channel.float().div_(255), None, crop, (size, size))
         for channel in pixels.split(1, dim=1)

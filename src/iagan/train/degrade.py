@@ -19,9 +19,9 @@ from iagan.train.data import stream
 from iagan.types import Image
 
 MASKS = 3
-"""Number of random masks for each kind and ratio."""
+"""Number of random masks for each operator and ratio."""
 LARGEST_NOISE = 0.1
-"""Upper bound of σ, drawn uniformly in every other step and 0 in the others."""
+"""Upper bound of σ, which is drawn uniformly in every other step and 0 in the others."""
 
 
 def degradations(image_shape: tuple[int, int, int]) -> list[LinearOperator]:

@@ -31,7 +31,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dc.dataclass(frozen=True)
 class Trained:
-    """Paths of a finished run's prior and files, and the images that it skipped."""
+    """Paths of a finished run's prior and other files, and the images that it skipped."""
 
     prior: Path
     folder: Path
@@ -53,24 +53,24 @@ def train(
 ) -> Trained:
     """Train a prior on `images` (a folder, .tar or .zip) and save it to `output`.
 
-    Every `checkpoint_every` steps it atomically replaces the prior itself (the running mean of the
-    weights) and, in the folder `STEM.train` beside it, `checkpoint.safetensors`, `samples.png` and
-    `curve.png`. The folder also caches the decoded images; `skipped.txt` lists unreadable files. A
-    resumed run gives the same result as an uninterrupted one, on a CPU with the same number of
-    threads bit for bit.
+    Every `checkpoint_every` steps it atomically replaces the prior (the exponential moving average
+    of the weights) and, in the folder `STEM.train` next to it, `checkpoint.safetensors`,
+    `samples.png` and `curve.png`. The folder also caches the decoded images; `skipped.txt` lists
+    unreadable files. A resumed run gives the same result as an uninterrupted one, bit for bit on a
+    CPU with the same number of threads.
 
     **Arguments:**
     - `about`: name, license, source and crop to save with the weights.
-    - `resume`: resume from the checkpoint, if any; False raises an error if there is one.
+    - `resume`: resume from the checkpoint, if any; if False, an existing checkpoint is an error.
     - `half`: save the prior's weights in float16.
     - `on_event`: called with an `iagan.Event` as images are read (phase `"images"`, total 0) and
       after every step (phase `"autoencoder"` or `"adversarial"`). Its `values` are the recipe's
       losses, and `images/s` since the run was started or resumed. `error` is always included: the
       mean |x - x̂| of reconstructions, for images in [0, 1] (BEGAN: in [-1, 1]).
-    - `limits`: of the images that are read.
+    - `limits`: bounds on the images that are read.
 
-    **Raises:** `SettingError`, `ImageFileError`, `CheckpointError`, `OutputError`. Each leaves the
-    last good checkpoint.
+    **Raises:** `SettingError`, `ImageFileError`, `CheckpointError`, `OutputError`. The last valid
+    checkpoint is always kept.
     """
     if checkpoint_every < 1:
         raise SettingError(
@@ -81,7 +81,8 @@ def train(
     folder = checkpoint.parent
     if checkpoint.exists() and not resume:
         raise SettingError(
-            f"{folder} holds an earlier run. Resume it, delete that folder, or name another output."
+            f"{folder} contains an earlier run. Resume it, delete the folder, or choose another "
+            "output."
         )
     place = torch.device(device)
     with only_process(folder):
@@ -153,8 +154,8 @@ class _Saver:
     half: bool
 
     def load(self, settings: TrainSettings, place: torch.device) -> TrainingRun:
-        """The run in the checkpoint, or else a new one. Its prior is written again, in case the
-        process was killed in between.
+        """The run in the checkpoint, or a new one. The prior is written again, in case the process
+        was killed after writing the checkpoint.
         """
         path = self.folder / CHECKPOINT
         if not path.exists():
@@ -196,7 +197,7 @@ def _split(pixels: Pixels, settings: TrainSettings) -> tuple[Pixels, Image]:
     count = len(pixels) - settings.holdout
     if count < 2:
         raise SettingError(
-            f"train expects at least two images beside the {settings.holdout} held out; got "
+            f"train expects at least two images besides the {settings.holdout} held out; got "
             f"{len(pixels)} in all. Give more images or lower holdout."
         )
     return pixels[:count], pixels[count:].float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""The VAE-GAN's losses, each a function of tensors."""
+"""The VAE-GAN's losses, as functions of tensors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Features(nn.Module):
     As in LPIPS (Zhang et al. 2018, arXiv 1801.03924), but without its learned weights: the squared
     distance of unit vectors, mean over the positions, summed over `FEATURE_LAYERS`.
 
-    **Raises:** `MissingDependencyError` when torchvision's weights are missing and cannot be
+    **Raises:** `MissingDependencyError` if torchvision's weights are missing and cannot be
     downloaded.
     """
 
@@ -78,7 +78,7 @@ def _squeezenet() -> nn.Sequential:
     except (OSError, RuntimeError) as error:
         folder = torch.hub.get_dir()
         raise MissingDependencyError(
-            "The perceptual loss needs torchvision's squeezenet1_1-b8a52dc0.pth, and it cannot be "
+            "The perceptual loss needs torchvision's squeezenet1_1-b8a52dc0.pth, which cannot be "
             f"downloaded. Put that file into {folder}/checkpoints, or set perceptual_weight to 0."
         ) from error
     features: nn.Sequential = network.features
@@ -88,8 +88,9 @@ def _squeezenet() -> nn.Sequential:
 class Discriminator(nn.Module):
     """A patch discriminator with 16×16 outputs, and a global output.
 
-    3×3 convolutions of stride 2 with leaky ReLU; the global output also sees the standard deviation
-    over the batch (Karras et al. 2018, arXiv 1710.10196, section 3), against mode collapse.
+    3×3 convolutions of stride 2 with leaky ReLU; the global output also depends on the standard
+    deviation over the batch (Karras et al. 2018, arXiv 1710.10196, section 3), to avoid mode
+    collapse.
 
     **Shapes:** `(batch, 3, side, side)` in [-1, 1] → `(batch,)`, the mean of the patches plus the
     global output.

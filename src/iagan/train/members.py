@@ -33,9 +33,9 @@ _COMPRESSED: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
 
 
 class Member(NamedTuple):
-    """One image file: its name and bytes, or the reason why there are none.
+    """One image file: its name, and its bytes or the reason why it could not be read.
 
-    - `pixels`: declared by its header; 0 where unreadable.
+    - `pixels`: number of pixels declared by its header; 0 if unreadable.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Member(NamedTuple):
 def members(source: Path, limits: Limits = LIMITS) -> Iterator[Member]:
     """The image files of `source`, sorted by name in a folder and otherwise in archive order.
 
-    Folders, links, devices, hidden files and other suffixes are left out. A folder or file that
-    cannot be read, or exceeds `member_bytes` or `pixels`, comes with its `problem`.
+    Folders, links, devices, hidden files and other suffixes are skipped. A folder or file that
+    cannot be read, or exceeds `member_bytes` or `pixels`, is returned with its `problem`.
 
-    **Raises:** `ImageFileError` when `source` is missing, damaged, not a folder, .tar or .zip, or
+    **Raises:** `ImageFileError` if `source` is missing, damaged, not a folder, .tar or .zip, or
     holds more than `entries` files.
     """
     try:
@@ -61,20 +61,20 @@ def members(source: Path, limits: Limits = LIMITS) -> Iterator[Member]:
         elif source.is_file() and _is_tar(source):
             yield from _in_tar(source, limits)
         else:
-            what = "something else" if source.exists() else "nothing there"
+            what = "is something else" if source.exists() else "does not exist"
             raise ImageFileError(
-                f"Training expects a folder, .tar or .zip of images; {source} is {what}. "
+                f"Training expects a folder, .tar or .zip of images; {source} {what}. "
                 "Check the path."
             )
     except ImageFileError:
         raise
-    except Exception as error:  # the readers of archives raise nearly anything for a broken one
+    except Exception as error:  # archive readers may raise anything
         reason = shown(error) or type(error).__name__
         raise ImageFileError(f"Cannot read {source}: {reason}. Copy or pack it again.") from error
 
 
 def _member(name: str, size: int, read: Callable[[], bytes], limits: Limits) -> Member:
-    """The member whose bytes `read` gives; it is called only where `size` is within the limits."""
+    """A member with the bytes returned by `read`, called only if `size` is within limits."""
     name = shown(name)
     if size > limits.member_bytes:
         return Member(name, problem=f"{size} bytes, above the limit of {limits.member_bytes}")
@@ -97,7 +97,7 @@ def _declared_pixels(data: bytes) -> int:
                 return picture.size[0] * picture.size[1]
     except Pillow.DecompressionBombError:
         return sys.maxsize
-    except Exception:  # Pillow raises nearly anything for a broken file; decoding it tells why
+    except Exception:  # Pillow may raise anything for a damaged file; decoding reports why
         return 0
 
 

@@ -20,7 +20,7 @@ class Discriminator(nn.Module):
         self.decoder = decoder
 
     def forward(self, x: Image) -> Image:
-        """D(x), of the shape of `x`."""
+        """D(x), with the shape of `x`."""
         return self.decoder(self.encoder(x))
 
 
@@ -34,7 +34,7 @@ class GaussianEncoder(nn.Module):
     def forward(self, x: Image) -> tuple[Latent, Latent]:
         """(mean, log-variance) of the code, each `(batch, latent)`.
 
-        The log-variance is kept in (-12, 2), where exp() and its gradient are well-behaved.
+        The log-variance is restricted to (-12, 2), where exp() and its gradient are well-behaved.
         """
         mean, spread = self.trunk(x).chunk(2, dim=1)
         return mean, 7 * torch.tanh((spread + 5) / 7) - 5
@@ -56,7 +56,7 @@ def published_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
     """BEGAN's encoder (arXiv 1703.10717, figure 1), without its optional skip connections.
 
     A 3×3 convolution to n, then at each resolution down to 8×8 two 3×3 convolutions with ELU and,
-    but for the last, a stride-2 convolution from k·n to (k + 1)·n; a Linear layer at the end.
+    except at the last, a stride-2 convolution from k·n to (k + 1)·n; a Linear layer at the end.
     """
     layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ELU(inplace=True)]
     resolutions = int(math.log2(size // 8)) + 1
@@ -73,7 +73,7 @@ def published_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
 def light_encoder(size: int, width: int, outputs: int) -> nn.Sequential:
     """An encoder at less than a quarter of the generator's cost, by early stride-2 convolutions.
 
-    A 4×4 convolution of stride 2 to n/2 at once, then at each resolution down to 8×8 another one
+    A 4×4 convolution of stride 2 to n/2 first, then for each resolution down to 8×8 another one
     to twice the channels (at most 4 n) and a 3×3 convolution, with ELU; 4×4 and Linear at the end.
     """
     channels = width // 2
@@ -110,7 +110,7 @@ def initialise(module: nn.Module, rng: torch.Generator, gain: float = 1.55) -> N
 
 
 def same_weights(target: nn.Module, source: nn.Module) -> None:
-    """Copy all weights of `source` into `target`, a network of the same layers."""
+    """Copy all weights of `source` to `target`, a network with the same layers."""
     with torch.no_grad():
         for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
             mine.copy_(theirs)
@@ -118,6 +118,6 @@ def same_weights(target: nn.Module, source: nn.Module) -> None:
 
 @torch.no_grad()
 def average_into(target: nn.Module, source: nn.Module, decay: float) -> None:
-    """Update a running mean: target ← decay · target + (1 - decay) · source."""
+    """Update an exponential moving average: target ← decay · target + (1 - decay) · source."""
     mine: list[Tensor] = list(target.parameters())
     torch._foreach_lerp_(mine, list(source.parameters()), 1 - decay)

@@ -1,4 +1,4 @@
-"""Training recipes by name, and the run for each kind of settings."""
+"""Training recipes by name, and the run for given settings."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ RECIPES: dict[str, TrainSettings] = {
         patience=500,
     ),
 }
-"""Recipes by name: this project's own, as for `faces`; BEGAN as published, for a GPU; and a BEGAN
-for some hours on two CPU cores, as for `faces-64`."""
+"""Training settings by name: this project's VAE-GAN, used for `faces`; BEGAN as published, for a
+GPU; and a BEGAN for some hours on two CPU cores, used for `faces-64`."""
 
 
 def new_run(settings: TrainSettings, device: torch.device) -> TrainingRun:

@@ -1,4 +1,4 @@
-"""Pictures of training progress: a sheet of samples, and curves."""
+"""Images of training progress: a sheet of samples, and curves."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COLUMNS, ROWS = 8, 6
 def save_sheet(run: TrainingRun, prior: Generator, held_out: Image, path: Path) -> None:
     """Write a PNG with 48 samples of `prior`, always from the same z.
 
-    With an encoder, two rows follow: eight images of `held_out`, in [-1, 1], above their
+    With an encoder, two more rows show eight images of `held_out`, in [-1, 1], above their
     reconstructions.
 
-    **Raises:** `OutputError` when it cannot be written.
+    **Raises:** `OutputError` if it cannot be written.
     """
     z = prior.latent.sample(ROWS * COLUMNS, stream(run.settings.seed, 0, "sheet"))
     tiles = [prior(z)]
@@ -39,7 +39,7 @@ def save_sheet(run: TrainingRun, prior: Generator, held_out: Image, path: Path) 
 def save_curve(run: TrainingRun, path: Path) -> None:
     """Write a PNG with the panels of `run.curves()`.
 
-    **Raises:** `OutputError` when it cannot be written.
+    **Raises:** `OutputError` if it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -7,9 +7,9 @@ $$\overline{|x - \hat x|} + \frac{\beta}{n} \mathrm{KL}\big(q(z|x) \,\|\, N(0, I
 
 with $\hat x = G(z)$, $z \sim q(z|x)$, images in [0, 1] of n values, d the distance between
 features (`losses.Features`), and x' a degraded x (`degrade.py`), from which the encoder must
-predict the code of x: CSGM starts there. The adversarial phase adds $-w_a \overline{D}$ of the
-reconstructions and of samples. Samples are drawn from a normal distribution with running means of
-the codes' mean and covariance, which `prior` folds into the decoder's first layer.
+predict the code of x, as an initial z for CSGM. The adversarial phase adds $-w_a \overline{D}$ of
+the reconstructions and of samples. Samples are drawn from a normal distribution with moving
+averages of the codes' mean and covariance, which `prior` folds into the decoder's first layer.
 
 **Sources:** Larsen et al. 2016 (arXiv 1512.09300); hinge loss: Lim and Ye 2017 (arXiv 1705.02894).
 """
@@ -29,10 +29,10 @@ from iagan.priors.networks.tapered import Tapered, TaperedEncoder
 from iagan.train.autoencoder import autoencoder_rate
 from iagan.train.base import TrainingRun, check_tensor, points
 from iagan.train.code import (
-    code_law,
+    code_distribution,
     fold_into_decoder,
     fold_into_encoder,
-    measure_code_law,
+    measure_code_distribution,
 )
 from iagan.train.data import Pixels, stream
 from iagan.train.degrade import degraded
@@ -53,18 +53,19 @@ PENALTY_EVERY = 8
 2)."""
 LARGEST_GRADIENT = 1.0
 """Norm to which gradients of encoder and decoder are clipped."""
-LEAST_LOG_VARIANCE = -4.0
+MIN_LOG_VARIANCE = -4.0
 """Lower bound on the log-variance of a degraded image's code in its KL term."""
 CODE_MEMORY = 0.99
-"""Decay of the running moments of the codes."""
+"""Decay of the moving averages of the codes' moments."""
 
 
 @dc.dataclass
 class VaeGanRun(TrainingRun):
     """The state of a training run, with its settings.
 
-    - `decoder`, `encoder`: the networks; `average`, `average_encoder`: their running means.
-    - `code_moments`: running means of the codes and of their outer products.
+    - `decoder`, `encoder`: the networks; `average`, `average_encoder`: their exponential moving
+      averages.
+    - `code_moments`: moving averages of the codes and of their outer products.
     """
 
     settings: VaeGanSettings
@@ -122,16 +123,18 @@ class VaeGanRun(TrainingRun):
         return losses
 
     def prior(self, pixels: Pixels, about: About | None) -> Generator:
-        """The decoder and encoder with the distribution of training images' codes folded in."""
-        law = measure_code_law(self.average_encoder, pixels)
+        """The averaged decoder and encoder, with the distribution of the training images' codes
+        folded in.
+        """
+        distribution = measure_code_distribution(self.average_encoder, pixels)
         trunk = self.average_encoder.trunk
         assert isinstance(trunk, TaperedEncoder)
         return Generator(
-            fold_into_decoder(self.average, law),
+            fold_into_decoder(self.average, distribution),
             NormalLatent((self.settings.latent,)),
             (-1.0, 1.0),
             about,
-            encoder=fold_into_encoder(trunk, law),
+            encoder=fold_into_encoder(trunk, distribution),
         )
 
     def reconstruct(self, x: Image) -> Image:
@@ -182,7 +185,7 @@ class VaeGanRun(TrainingRun):
                 mean[: len(half)].detach(),
                 log_variance[: len(half)].detach(),
                 worse_mean,
-                worse_log_variance.clamp_min(LEAST_LOG_VARIANCE),
+                worse_log_variance.clamp_min(MIN_LOG_VARIANCE),
             ).mean(),
         }
         if self.features is not None:
@@ -222,11 +225,11 @@ class VaeGanRun(TrainingRun):
     def _sampled(self, count: int, device: torch.device) -> Tensor:
         mean, second = self.code_moments
         with torch.autocast(device.type, enabled=False):
-            law = code_law(mean, second - mean[:, None] * mean)
-            return law.code(self._noise("z", count, device))
+            distribution = code_distribution(mean, second - mean[:, None] * mean)
+            return distribution.code(self._noise("z", count, device))
 
     def _update_moments(self, code: Tensor) -> None:
-        """Update the running moments with the codes of this step."""
+        """Update the moving averages with the codes of this step."""
         decay = min(CODE_MEMORY, self.step / (self.step + 10))
         with torch.autocast(code.device.type, enabled=False):
             code = code.float()
@@ -239,7 +242,7 @@ class VaeGanRun(TrainingRun):
 
 
 def _weights(settings: VaeGanSettings, n: int, adversarial: bool) -> dict[str, float]:
-    """Weights by the names of the terms; an image has `n` values."""
+    """Weights by name of the loss terms, for images of `n` values."""
     scale = settings.kl_weight / n
     return {
         "error": 1.0,

@@ -22,7 +22,7 @@ class VaeGanSettings(TrainSettings):
       cosine decay to a twentieth over both phases.
     - `discriminator_rate`: Adam's learning rate for the discriminator.
     - `kl_weight`: β, the scale of the Laplace likelihood, for images in [0, 1].
-    - `perceptual_weight`: weight of the distance between squeezenet1_1's features; 0: not used.
+    - `perceptual_weight`: weight of the distance between squeezenet1_1's features; 0: unused.
     - `adversarial_weight`: weight of the hinge loss in the adversarial phase.
     - `gradient_penalty`: γ of the R1 penalty on real images.
     - `start`: a prior, by name or path, whose decoder and encoder weights the run starts from;
@@ -55,7 +55,7 @@ class VaeGanSettings(TrainSettings):
     def rules(self) -> list[Rule]:
         return [
             *super().rules(),
-            ("of which `channels` has a resolution each", self._sizes_agree(), "size"),
+            ("that matches channels and encoder_channels", self._sizes_agree(), "size"),
             ("in (0, 1)", 0 < self.learning_rate < 1, "learning_rate"),
             ("in (0, 1)", 0 < self.discriminator_rate < 1, "discriminator_rate"),
             ("of 0 or more", self.kl_weight >= 0, "kl_weight"),

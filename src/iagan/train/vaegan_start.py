@@ -1,4 +1,4 @@
-"""A VAE-GAN's training run before its first step: its networks, random or those of a prior."""
+"""A new VAE-GAN training run, with random networks or those of a prior."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from iagan.train.vaegan_settings import VaeGanSettings
 LEAKY_GAIN = 1.92
 """1 / E[f(t)²] of the leaky ReLU f of slope 0.2, the gain of `initialise`."""
 INITIAL_LOG_VARIANCE = -8.2
-"""Log-variance of the code that a prior's encoder, which predicts none, starts with; training ends
+"""Initial log-variance of the code for a prior's encoder, which does not predict it; training ends
 near -8."""
 
 
@@ -57,7 +57,7 @@ def new_vaegan_run(settings: VaeGanSettings, device: torch.device) -> VaeGanRun:
 
 @torch.no_grad()
 def _load_start(name: str, decoder: Tapered, encoder: GaussianEncoder) -> None:
-    """Load the weights of a prior; its encoder predicts no variances, which start equal."""
+    """Load the weights of a prior; variances, which its encoder does not predict, start equal."""
     prior = load_prior(name)
     trunk, theirs = encoder.trunk, prior.encoder
     assert isinstance(trunk, TaperedEncoder)
@@ -68,8 +68,8 @@ def _load_start(name: str, decoder: Tapered, encoder: GaussianEncoder) -> None:
         or theirs.settings != settings
     ):
         raise SettingError(
-            f"VaeGanSettings expects start as a prior of the networks {decoder.settings} and "
-            f"{settings}; {name} has others. Train with its channels and latent, or from scratch."
+            f"VaeGanSettings expects start as a prior with the networks {decoder.settings} and "
+            f"{settings}; {name} has others. Use its channels and latent, or train from scratch."
         )
     decoder.load_state_dict(prior.module.state_dict())
     weights = theirs.state_dict()
@@ -82,7 +82,9 @@ def _load_start(name: str, decoder: Tapered, encoder: GaussianEncoder) -> None:
 
 @torch.no_grad()
 def _scale_residuals(network: nn.Module) -> None:
-    """Scale residual weights down, so that each resolution starts near its first convolution."""
+    """Scale residual weights down, so that each resolution initially is nearly its first
+    convolution.
+    """
     for name, weight in network.named_parameters():
         if "residuals" in name:
             weight.mul_(0.3)
