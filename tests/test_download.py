@@ -31,12 +31,13 @@ class Server:
     data: bytes
     address: str = ""
     limit: int | None = None
+    length: str = ""
     requests: int = 0
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         self.requests += 1
         handler.send_response(200)
-        handler.send_header("Content-Length", str(len(self.data)))
+        handler.send_header("Content-Length", self.length or str(len(self.data)))
         handler.end_headers()
         handler.wfile.write(self.data[: self.limit])
 
@@ -113,6 +114,25 @@ def test_a_download_that_broke_off_leaves_nothing(named, server, tmp_path):
     server.limit = None
     load_prior("small")
     assert (tmp_path / "home" / "small.safetensors").read_bytes() == server.data
+
+
+def test_a_server_that_lies_about_the_length_ends_in_one_line(named, server, tmp_path):
+    """A length that is no number; more data than the file has, which are not all written."""
+    server.length = "12abc"
+    with pytest.raises(FileError, match="Cannot download .*12abc"):
+        load_prior("small")
+    server.data, server.length = server.data * 100, ""
+    with pytest.raises(FileError, match=rf"sends more than the {named.bytes} bytes"):
+        load_prior("small")
+    assert _left(tmp_path / "home") == []
+
+
+def test_a_callback_that_raises_a_value_error_is_heard(named):
+    def refuse(event):
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        load_prior("small", on_event=refuse)
 
 
 def test_another_file_than_the_known_one_is_refused_and_deleted(named, server, tmp_path):

@@ -83,6 +83,9 @@ def test_a_spec_that_is_nested_without_end_is_refused():
     [
         (lambda: iagan.CSGM(steps=-1), "CSGM expects steps"),
         (lambda: iagan.CSGM(restarts=0), "restarts"),
+        (lambda: iagan.CSGM(restarts=10**9), "from 1 to 10000"),
+        (lambda: iagan.CSGM(rate=10**400), "rate as a number"),
+        (lambda: iagan.CSGM(rate=float("nan")), "rate as a number"),
         (lambda: iagan.IAGAN(weight_rate=-1.0), "weight_rate"),
         (lambda: iagan.IAGAN(start="csgm"), "such as CSGM"),
         (lambda: iagan.DIP(rate=float("inf")), "rate"),

@@ -169,6 +169,15 @@ def test_members_beyond_a_limit_are_listed_and_too_many_are_refused(tmp_path):
             load_images(source, 8, limits=Limits(entries=3))
 
 
+def test_the_limits_reach_the_decoder(tmp_path):
+    """It refuses a file of more than 8 bytes a pixel: for 64 pixels, one with 600 behind them."""
+    files = [("a.png", png()), ("b.png", png()), ("c.png", png() + bytes(600))]
+    source = written(tmp_path / "a.zip", zipped(files))
+    (line,) = load_images(source, 8, limits=Limits(pixels=64)).skipped
+    assert line.startswith("c.png has more than 64 pixels")
+    assert load_images(source, 8).skipped == ()
+
+
 def test_no_more_is_decoded_at_once_than_one_file_may_take(tmp_path):
     source = written(tmp_path / "a.zip", zipped([(f"{n}.png", png(30, 30)) for n in range(9)]))
     for limits in (Limits(pixels=2000), Limits(member_bytes=2 * len(png(30, 30)))):

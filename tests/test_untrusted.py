@@ -37,7 +37,7 @@ from iagan.experiments.table import cells, markdown
 from iagan.images import load_image, save_image
 from iagan.jobs import RunFolder
 from iagan.jobs.inputs import find_inputs
-from iagan.jobs.outputs import Outputs
+from iagan.jobs.outputs import KEYWORD, Outputs
 from iagan.jobs.records import keep_settings
 from iagan.limits import Limits
 from iagan.masks import load_mask
@@ -627,6 +627,10 @@ def test_names_in_the_messages_of_jobs_are_on_one_line(tmp_path):
         find_inputs([folder])
     one_line(error)
     target = folder / "a.png"
+    for text in ("", "[" * 100_000):
+        save_image(torch.zeros(1, 3, 4, 4), target, {KEYWORD: text})
+        with pytest.raises(OutputError, match="nobody knows"):
+            Outputs(folder, [target], 1).are_made([target], {})
     target.write_bytes(b"")
     with pytest.raises(OutputError, match="nobody knows") as error:
         Outputs(folder, [target], 1).are_made([target], {})

@@ -15,6 +15,7 @@ from iagan.files import check_writable
 from iagan.images import png_text, save_image
 from iagan.methods import Method
 from iagan.observation import Observation
+from iagan.parse import parse_json
 from iagan.priors import Generator
 from iagan.types import Image
 
@@ -162,7 +163,7 @@ def _digest_of_observation(observation: Observation) -> str | None:
 def _check_settings(target: Path, settings: dict[str, Any]) -> None:
     text = png_text(target, KEYWORD)
     try:
-        known = json.loads(text or "null")
+        known = parse_json(text or "null")
     except ValueError:
         known = None
     if not isinstance(known, dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses as dc
-import math
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -121,17 +121,18 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     return cls(**fields)
 
 
-def check_integer(method: Method, name: str, least: int) -> None:
-    """**Raises:** `SettingError` unless that field is an integer of at least `least`."""
+def check_integer(method: Method, name: str, least: int, most: int | None = None) -> None:
+    """**Raises:** `SettingError` unless that field is an integer from `least` to `most`."""
     value = getattr(method, name)
-    if type(value) is not int or value < least:
-        raise _refusal(method, name, f"an integer of at least {least}", value)
+    if type(value) is not int or value < least or (most is not None and value > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise _refusal(method, name, f"an integer {span}", value)
 
 
 def check_number(method: Method, name: str, least: float = 0.0) -> None:
     """**Raises:** `SettingError` unless that field is a finite number of at least `least`."""
     value = getattr(method, name)
-    if type(value) not in (int, float) or not math.isfinite(value) or value < least:
+    if type(value) not in (int, float) or not least <= value <= sys.float_info.max:
         raise _refusal(method, name, f"a number of at least {least:g}", value)
 
 

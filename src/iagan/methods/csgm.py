@@ -30,6 +30,9 @@ from iagan.types import Image, Latent, PerImage
 Fidelity = Literal["least-squares", "back-projection"]
 Start = Literal["random", "encoder"]
 
+MAX_RESTARTS = 10_000
+"""Largest number of starts per image, all of which are held at once."""
+
 
 @dc.dataclass(frozen=True)
 class Round:
@@ -81,7 +84,7 @@ class CSGM(Method):
     def __post_init__(self) -> None:
         check_integer(self, "steps", 0)
         check_choice(self, "optimizer", ("adam", "lbfgs"))
-        check_integer(self, "restarts", 1)
+        check_integer(self, "restarts", 1, MAX_RESTARTS)
         check_choice(self, "first_start", get_args(Start))
         check_choice(self, "fidelity", get_args(Fidelity))
         check_flag(self, "bounded")

@@ -73,7 +73,7 @@ def load_images(
     Pillow.init()  # its formats register on first use, which is not thread-safe
     with ThreadPoolExecutor() as pool:
         for chunk in _chunks(members(source, limits), limits):
-            for outcome in pool.map(lambda member: _try_decode(member, size, crop), chunk):
+            for outcome in pool.map(lambda member: _try_decode(member, size, crop, limits), chunk):
                 _sort_out(outcome, kept, skipped)
             for member in chunk:
                 digest.update(hashlib.blake2b(member.data).digest())
@@ -137,11 +137,11 @@ def _sort_out(outcome: np.ndarray | str, kept: list[np.ndarray], skipped: list[s
         kept.append(outcome)
 
 
-def _try_decode(member: Member, size: int, crop: Crop | None) -> np.ndarray | str:
+def _try_decode(member: Member, size: int, crop: Crop | None, limits: Limits) -> np.ndarray | str:
     if member.problem:
         return f"{member.name}: {member.problem}"
     try:
-        return _decode(member, size, crop)
+        return _decode(member, size, crop, limits)
     except ImageFileError as error:
         return shown(error, 500)
 
@@ -156,8 +156,8 @@ class _File(io.BytesIO):
         self.name = name
 
 
-def _decode(member: Member, size: int, crop: Crop | None) -> np.ndarray:
-    picture = decode_rgb(_File(member.data, member.name), member.name)
+def _decode(member: Member, size: int, crop: Crop | None, limits: Limits) -> np.ndarray:
+    picture = decode_rgb(_File(member.data, member.name), member.name, limits)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     # One channel at a time, since a large image takes four times its bytes in float32.
     squares = [

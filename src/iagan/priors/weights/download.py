@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iagan.engine.events import Event, EventCallback
 from iagan.errors import CheckpointError, FileError, OutputError
 from iagan.files import locked
+from iagan.limits import LIMITS
 
 CHUNK = 2**18
 TIMEOUT = 30.0
@@ -69,7 +71,7 @@ def download(
         if target.exists():
             return
         try:
-            _fetch(address, part, on_event)
+            _fetch(address, part, expected.bytes or LIMITS.weight_bytes, on_event)
             mismatch = expected.mismatch(part)
             if mismatch:
                 raise CheckpointError(
@@ -82,14 +84,18 @@ def download(
             part.unlink(missing_ok=True)
 
 
-def _fetch(address: str, part: Path, on_event: EventCallback | None) -> None:
+def _fetch(address: str, part: Path, most: int, on_event: EventCallback | None) -> None:
     from pooch import HTTPDownloader  # takes 0.2 s, needed only for a download
     from requests import RequestException
 
     meter = _Meter(on_event) if on_event is not None else False
+    file = _Bounded(part, address, most)
     try:
-        HTTPDownloader(meter, CHUNK, timeout=TIMEOUT)(address, part, None)
-    except RequestException as error:
+        with file.open():
+            HTTPDownloader(meter, CHUNK, timeout=TIMEOUT)(address, file, None)
+    except (RequestException, ValueError) as error:
+        if file.size and not isinstance(error, RequestException):
+            raise  # of on_event; before the first byte, a length that is no number
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(
             f"Cannot download {address}: {reason:.200}. Try again, or get the file and give its "
@@ -97,6 +103,31 @@ def _fetch(address: str, part: Path, on_event: EventCallback | None) -> None:
         ) from error
     except OSError as error:
         raise OutputError(f"Cannot write {part}: {error.strerror}. Free disk space.") from error
+
+
+class _Bounded:
+    """A file that takes at most `most` bytes, whatever a server sends."""
+
+    def __init__(self, path: Path, address: str, most: int) -> None:
+        self.path, self.address, self.most = path, address, most
+        self.size = 0
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        with self.path.open("wb") as self.stream:
+            yield
+
+    def write(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > self.most:
+            raise FileError(
+                f"{self.address} sends more than the {self.most} bytes that were expected. Get the "
+                "file elsewhere and give its path."
+            )
+        self.stream.write(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 class _Meter:
