@@ -481,6 +481,11 @@ def test_measure_carries_on_past_a_bad_image(photo, tmp_path, capsys):
     assert "bad.png" in err
 
 
+def test_a_folder_in_the_place_of_an_image_is_called_one(photo, tmp_path, capsys):
+    _refused(capsys, ["measure", photo, tmp_path], f"{tmp_path} is a folder", f"{tmp_path}/*.png")
+    _refused(capsys, ["measure", tmp_path, photo], "is a folder")
+
+
 def test_a_mask_and_a_ratio_contradict_each_other(photo, prior, tmp_path, capsys):
     measurement = ["--operator", "inpaint", "--mask", str(photo), "--ratio", "0.5"]
     _refused(capsys, ["observe", photo, "--prior", prior, *measurement, "-o", "y.npz"], "--ratio")

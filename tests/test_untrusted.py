@@ -306,7 +306,7 @@ def test_folders_say_what_they_pass_over(tmp_path, caplog, monkeypatch):
     (tmp_path / "more").mkdir()
     assert [p.name for p in images.find_images([tmp_path])] == ["a.gif", "b.ppm", "c.jfif"]
     (message,) = caplog.messages
-    assert "2 files of other kinds (.avif, .heic) and 1 folders in it are passed over" in message
+    assert "passed over in it: 2 files of another kind (.avif, .heic) and 1 folder." in message
 
     def refuse(path):
         raise PermissionError(13, "Permission denied")

@@ -124,6 +124,10 @@ def refusing(name: str, expected: str, limits: Limits) -> Iterator[None]:
         ) from None
     except FileNotFoundError:
         raise ImageFileError(f"{name}: there is no such file. Check the path.") from None
+    except IsADirectoryError:
+        raise ImageFileError(
+            f"{name} is a folder, and an image was expected. Name those in it, as {name}/*.png."
+        ) from None
     except UnidentifiedImageError:
         raise ImageFileError(
             f"{name} is not {expected}: cannot identify what it holds. Convert or replace it."

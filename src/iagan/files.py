@@ -65,11 +65,22 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         mode = Path(path).stat().st_mode
     except ValueError as error:  # a null character in the name
         raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, and a regular file was expected")
     if not stat.S_ISREG(mode):
-        kind = "folder" if stat.S_ISDIR(mode) else "pipe, device or the like"
-        raise OSError(errno.EINVAL, f"it is a {kind}, and a regular file was expected")
+        raise OSError(
+            errno.EINVAL, "it is a pipe, device or the like, and a regular file was expected"
+        )
     # Not waiting, in case that a pipe has taken its place since.
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT))
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is there; False also where nobody may look, or for an impossible name."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
 
 
 def append_line(path: Path, line: str) -> None:
@@ -121,6 +132,19 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
         raise _refusal(target, error) from error
 
 
+def check_replaceable(path: str | os.PathLike[str]) -> bool:
+    """Check in advance that a file can take the place of `path`; whether there is one already.
+
+    **Raises:** `OutputError` for a folder, device or link, and a name that no file can have.
+    """
+    target = Path(path)
+    try:
+        _mode_of(target)
+        return target.exists()
+    except (OSError, ValueError) as error:
+        raise _refusal(target, error) from error
+
+
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the lock file `path` until the block or the process ends.
@@ -162,7 +186,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
 def _refusal(target: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or str(error)
-    if target.parent.is_file():
+    if isinstance(error, NotADirectoryError | FileExistsError) and target.parent.is_file():
         reason = f"{shown(target.parent)} is a file, and a folder was expected"
     return OutputError(f"Cannot write {shown(target)}: {reason}. Name a place that can be written.")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iagan.decode import darkness, decode, deep_grey, is_deep, log_notes
 from iagan.errors import ImageFileError, OutputError, SettingError, shown
-from iagan.files import open_regular, write_atomically
+from iagan.files import is_folder, open_regular, write_atomically
 from iagan.limits import LIMITS, Limits
 from iagan.types import Image, ImageLike
 
@@ -181,7 +181,7 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """
     images: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not is_folder(path):
             images.append(path)
             continue
         inside = [each for each in _listed(path) if not each.name.startswith(".")]
@@ -215,12 +215,19 @@ def _listed(folder: Path) -> list[Path]:
 def _log_passed_over(folder: Path, others: list[Path]) -> None:
     folders = sum(each.is_dir() for each in others)
     kinds = sorted({shown(each.suffix, 12) or "no suffix" for each in others if not each.is_dir()})
+    files = len(others) - folders
     parts = (
-        [f"{len(others) - folders} files of other kinds ({', '.join(kinds[:3])})"] if kinds else []
+        [f"{_count(files, 'file')} of another kind ({shown(', '.join(kinds), 60)})"]
+        if files
+        else []
     )
-    parts += [f"{folders} folders"] if folders else []
+    parts += [_count(folders, "folder")] if folders else []
     if parts:
-        log_notes(str(folder), [f"{' and '.join(parts)} in it are passed over."])
+        log_notes(str(folder), [f"passed over in it: {' and '.join(parts)}."])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def astronaut() -> Image:

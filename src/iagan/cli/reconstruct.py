@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from iagan.cli import operators, options
+from iagan.errors import shown
 from iagan.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from iagan.priors import Generator
 
 logger = logging.getLogger("iagan")
+
+MOST = 4096
+"""Characters of a path that are printed: all, as somebody may want to copy it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from iagan.jobs import Scorer, find_inputs, recover
     from iagan.show import ProgressBar, figure, figure_rows
 
-    paths = find_inputs(args.inputs)
+    paths = find_inputs(args.inputs, args.output)
     if args.figure:
         check_writable(args.figure, ".png")
     operators.check_belonging(args)
@@ -130,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
             if outcome.error is not None and len(paths) == 1:
                 raise outcome.error
             if outcome.error is not None:
-                failed.append(str(outcome.path))
+                failed.append(shown(outcome.path))
             made += outcome.status in ("done", "skipped")
             with bar.aside():
                 _print(outcome, args.json)
@@ -169,11 +173,11 @@ def _print(outcome: Outcome, as_json: bool) -> None:
     from iagan.jobs import to_json
 
     if outcome.error is not None:
-        print(f"iagan reconstruct: {outcome.path}: {outcome.error}", file=sys.stderr)
+        print(f"iagan reconstruct: {shown(outcome.path)}: {outcome.error}", file=sys.stderr)
     elif outcome.status == "skipped":
-        logger.warning("%s exists, made with these settings; skipped.", outcome.output)
+        logger.warning("%s exists, made with these settings; skipped.", shown(outcome.output))
     elif outcome.status == "stopped":
-        logger.warning("stopped; the best so far is %s", outcome.output)
+        logger.warning("stopped; the best so far is %s", shown(outcome.output))
     else:
         print(to_json(outcome.record) if as_json else _line(outcome), flush=True)
 
@@ -183,7 +187,7 @@ def _line(outcome: Outcome) -> str:
 
     record = outcome.record
     text = (
-        f"{outcome.output}  {record['method']}  {record['seconds']:.1f} s  residual "
+        f"{shown(outcome.output, MOST)}  {record['method']}  {record['seconds']:.1f} s  residual "
         f"{record['residual']:.3g} (noise floor {record['noise_floor']:.3g})"
     )
     return f"{text}  {format_scores(record)}" if "psnr" in record else text

@@ -12,7 +12,9 @@ from typing import Literal
 from torch import Tensor
 
 from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError, shown
+from iagan.files import is_folder
 from iagan.images import Crop, crop_square, find_images, images_in, load_image
+from iagan.jobs.outputs import is_result
 from iagan.limits import LIMITS, Limits
 from iagan.observation import Observation, estimate_noise_std
 from iagan.observation_file import load_observation
@@ -73,19 +75,39 @@ class Input:
         return None if self.truth is None else self.truth[min(index, len(self.truth) - 1)][None]
 
 
-def find_inputs(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_inputs(
+    names: Iterable[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None
+) -> list[Path]:
     """The .npz files and images among files and folders, in order, each once.
+
+    A folder that cannot be read stays what it is, and cannot be loaded.
+
+    **Arguments:**
+    - `output`: a folder of results: where it is also among `names`, those in it are passed over.
 
     **Raises:** `ImageFileError` when there is none.
     """
     given = [Path(name) for name in names]
     paths: list[Path] = []
     for path in given:
-        paths += sorted([*path.glob("*.npz"), *find_images([path])]) if path.is_dir() else [path]
+        try:
+            paths += _in_folder(path, output) if is_folder(path) else [path]
+        except ImageFileError:
+            paths.append(path)
     if not paths:
         named = ", ".join(map(shown, given[:10]))
         raise ImageFileError(f"No image and no .npz in {named}. Name files or folders.")
     return list(dict.fromkeys(paths))
+
+
+def _in_folder(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
+    found = sorted([*folder.glob("*.npz"), *find_images([folder])])
+    if output is None or Path(output).resolve() != folder.resolve():
+        return found
+    own = [path for path in found if is_result(path)]
+    if own:
+        logger.warning("%s: passed over in it, as results: %d.", shown(folder), len(own))
+    return [path for path in found if path not in set(own)]
 
 
 def load_input(
@@ -103,6 +125,8 @@ def load_input(
     **Raises:** `FileError`, `SettingError`, `ShapeError`.
     """
     messages: tuple[str, ...] = ()
+    if is_folder(path):
+        find_images([path])  # why it cannot be read
     if path.suffix.lower() == ".npz":
         observation = _load_own(path, camera, prior, limits)
     else:
@@ -228,7 +252,7 @@ def _fit(
 
 
 def _truth_file(truth: Path, path: Path) -> Path:
-    if not truth.is_dir():
+    if not is_folder(truth):
         return truth
     same = [each for each in images_in(truth) if each.stem == path.stem]
     if not same:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iagan.errors import OutputError, SettingError, shown
-from iagan.files import check_writable
+from iagan.files import check_replaceable, check_writable, is_folder
 from iagan.images import png_text, save_image
 from iagan.methods import Method
 from iagan.observation import Observation
@@ -21,6 +22,8 @@ from iagan.types import Image
 
 KEYWORD = "iagan"
 """The text chunk of a PNG that holds the settings it was made with."""
+PARTIAL = '{"partial": true}'
+"""What that chunk is for the best image so far."""
 
 OTHER = {
     "observation": "another measurement",
@@ -57,14 +60,14 @@ class Outputs:
         self.path, self.overwrite = Path(output), overwrite
         self.labels = _labels(inputs)
         self.uses = Counter(self.labels.values())
-        self.is_file = self.path.suffix.lower() == ".png" and not self.path.is_dir()
+        self.is_file = self.path.suffix.lower() == ".png" and not is_folder(self.path)
         if self.is_file and (len(inputs) > 1 or methods > 1):
             raise SettingError(
-                f"-o {output} names one file, and there are {len(inputs)} inputs and {methods} "
-                "methods. Name a folder instead."
+                f"-o {shown(output)} names one file, and there are {len(inputs)} inputs and "
+                f"{methods} methods. Name a folder instead."
             )
-        if self.path.suffix and not self.is_file and not self.path.is_dir():
-            raise SettingError(f"-o expects a .png file or a folder; got {output}.")
+        if self.path.suffix and not self.is_file and not is_folder(self.path):
+            raise SettingError(f"-o expects a .png file or a folder; got {shown(output)}.")
         check_writable(self.path if self.is_file else self.path / "x.png")
 
     def targets(self, path: Path, method: str, count: int) -> list[Path]:
@@ -81,8 +84,8 @@ class Outputs:
         label = self.labels[path]
         if self.uses[label] > 1:
             raise SettingError(
-                f"{path} and another input would both be written to {label}_{method}.png. Rename "
-                "one, or recover them in two calls."
+                f"{shown(path)} and another input would both be written to "
+                f"{shown(label)}_{method}.png. Rename one, or recover them in two calls."
             )
         stems = [label] if count == 1 else [f"{label}-{i}" for i in range(count)]
         return [self.path / f"{stem}_{method}.png" for stem in stems]
@@ -90,19 +93,26 @@ class Outputs:
     def are_made(self, targets: Sequence[Path], settings: dict[str, Any]) -> bool:
         """Whether all are there, made with these settings.
 
-        **Raises:** `OutputError` where one was made with others.
+        **Raises:** `OutputError` where one was made with others, or cannot be written.
         """
+        there = [target for target in targets if check_replaceable(target)]
         if self.overwrite:
             return False
-        for target in targets:
-            if target.exists():
-                _check_settings(target, settings)
-        return all(target.exists() for target in targets)
+        for target in there:
+            _check_settings(target, settings)
+        return len(there) == len(targets)
 
     def save(self, image: Image, target: Path, settings: dict[str, Any]) -> None:
         """Write a recovered image, with its settings."""
         save_image(image, target, text={KEYWORD: json.dumps(settings)})
-        partial_of(target).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a longer name, which perhaps no file can have
+            partial_of(target).unlink()
+
+    def save_partial(self, image: Image, target: Path) -> Path:
+        """Write the best image so far, beside where the finished one will be."""
+        partial = partial_of(target)
+        save_image(image, partial, text={KEYWORD: PARTIAL})
+        return partial
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
@@ -124,6 +134,11 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
 def partial_of(target: Path) -> Path:
     """The name for the best image so far, which is not taken for a finished one."""
     return target.with_suffix(".partial.png")
+
+
+def is_result(path: Path) -> bool:
+    """Whether iagan recovered that image, or drew that figure."""
+    return png_text(path, KEYWORD) is not None
 
 
 def settings_of(

@@ -12,11 +12,10 @@ import torch
 
 from iagan.engine import Event, EventCallback, Execution
 from iagan.errors import Cancelled, IaganError, SettingError
-from iagan.images import save_image
 from iagan.jobs.inputs import Box, Camera, Shape, find_inputs
 from iagan.jobs.job import Executor, Job, run_jobs, tell
 from iagan.jobs.outcome import Outcome
-from iagan.jobs.outputs import Outputs, partial_of
+from iagan.jobs.outputs import Outputs
 from iagan.jobs.plan import MethodChoice, Planned, Planner
 from iagan.jobs.records import measured
 from iagan.jobs.scores import Scorer
@@ -51,7 +50,8 @@ def recover(
     output that cannot be written, gives an outcome of status `"failed"`, and the others go on.
 
     **Arguments:**
-    - `inputs`: observations (.npz), images, and folders of them; or one of these.
+    - `inputs`: observations (.npz), images, and folders of them; or one of these. Where a folder is
+      also the output, results of earlier calls in it are passed over.
     - `output`: a folder for STEM_METHOD.png; or one .png, for one image and one method.
     - `operator`, `noise_std`, `crop`: how plain images were measured (`iagan.jobs.Camera`).
     - `methods`: methods, names of presets, None for the default one, or functions of (observation,
@@ -75,7 +75,7 @@ def recover(
             "recover expects operator as a LinearOperator, or a function from an image's shape to "
             f"one; got {type(operator).__name__}."
         )
-    paths = find_inputs([inputs] if isinstance(inputs, str | os.PathLike) else inputs)
+    paths = find_inputs([inputs] if isinstance(inputs, str | os.PathLike) else inputs, output)
     outputs = Outputs(output, paths, len(methods), overwrite)
     execution = execution or Execution()
     generator = prior if isinstance(prior, Generator) else load_prior(prior, on_event)
@@ -181,8 +181,7 @@ class _Recovery:
                 if status == "done":
                     self.planner.outputs.save(image, target, planned.settings[name])
                 else:
-                    target = partial_of(target)
-                    save_image(image, target)
+                    target = self.planner.outputs.save_partial(image, target)
                 record = self._record(planned, result, place, i, target)
             except IaganError as error:
                 yield Outcome(path, "failed", i, name, target, error=error, input=planned.input)
