@@ -342,6 +342,24 @@ def test_options_of_another_operator_are_refused(measurement, photo, prior, caps
     _refused(capsys, ["reconstruct", photo, "--prior", prior, *measurement], "belongs to")
 
 
+@pytest.mark.parametrize(
+    ("method", "effort"),
+    [
+        ("naive,csgm", ("--steps", "9")),
+        ("pinv,dip", ("--csgm-steps", "9")),
+        ("naive", ("--restarts", "2")),
+        ("dip", ("--bounded-latent",)),
+    ],
+)
+def test_an_effort_that_changes_no_method_is_told(method, effort, observed, prior, capsys):
+    argv = ["reconstruct", str(observed), "--prior", prior, "--method", method, *effort]
+    assert main([*argv, "-o", "x.jpg"]) == 2  # told before any work
+    assert f"{effort[0]} changes nothing here" in capsys.readouterr().err
+    argv[-len(effort) - 1] = "iagan,dip"
+    assert main([*argv, "-o", "x.jpg"]) == 2
+    assert "changes nothing" not in capsys.readouterr().err
+
+
 def test_the_noise_of_a_picture_to_denoise_is_estimated(prior, tmp_path, capsys):
     """Without, the picture would come back as it is after all the work."""
     rng = torch.Generator().manual_seed(0)

@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     if args.figure:
         check_writable(args.figure, ".png")
     operators.check_belonging(args)
+    _tell_unused_effort(args)
     execution = options.execution(args)
     outcomes: list[Outcome] = []
     failed: list[str] = []
@@ -150,6 +151,23 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _tell_unused_effort(args: argparse.Namespace) -> None:
+    """Tell of options that change none of the methods."""
+    if not args.method:
+        return
+    csgm = ("csgm", "csgm-bp", "iagan", "iagan-bp")
+    for option, given, users in (
+        ("--csgm-steps", args.csgm_steps is not None, csgm),
+        ("--steps", args.steps is not None, ("iagan", "iagan-bp", "dip")),
+        ("--restarts", args.restarts != 1, csgm),
+        ("--bounded-latent", args.bounded_latent, csgm),
+    ):
+        if given and not set(users) & set(args.method):
+            logger.warning(
+                "%s changes nothing here: it is for --method %s.", option, " or ".join(users)
+            )
 
 
 def _method(name: str | None, args: argparse.Namespace) -> Callable[..., Method]:

@@ -15,7 +15,9 @@ class Event:
 
     **Arguments:**
     - `phase`: current phase: `"csgm"`, `"iagan"`, `"dip"`, `"files"`, or a phase of training.
-    - `step`, `total`: number of completed steps of the phase, and its maximum, over all images.
+    - `step`, `total`: number of completed steps of the phase, and its maximum, over all images. A
+      minimisation counts evaluations of the objective, one more than its iterations: the last
+      iterate is evaluated as well.
     - `objective`: `(problems,)`, the objective of the reported problems, on their device (reading
       it synchronises a GPU); None if nothing is minimised.
     - `residual`: computes ‖y - A x‖ of the best images so far of these problems, `(problems,)`.

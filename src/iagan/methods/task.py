@@ -11,7 +11,7 @@ from torch import Tensor
 from iagan.engine import EventCallback, Execution
 from iagan.engine.minimize import MinimizeResult
 from iagan.engine.workers import Cancellation
-from iagan.errors import SettingError
+from iagan.errors import SettingError, ShapeError
 from iagan.methods.base import Method
 from iagan.methods.estimate import Estimate
 from iagan.methods.phase import MakeBatch, Phase
@@ -83,9 +83,25 @@ class Task:
             inner = [getattr(method, field.name) for field in dc.fields(method)]  # type: ignore[arg-type]
             cached = sum(self._estimates[each][1] for each in inner if each in self._estimates)
             begun = time.perf_counter()
-            estimate = method.run(self)
+            estimate = self._checked(method, method.run(self))
             self._estimates[method] = (estimate, cached + time.perf_counter() - begun)
         return self._estimates[method]
+
+    def _checked(self, method: Method, estimate: object) -> Estimate:
+        """What a method returned, if it is an estimate of all images.
+
+        **Raises:** `ShapeError`.
+        """
+        shape = (self.count, *self.observation.operator.image_shape)
+        got = f"a {type(estimate).__name__}"
+        if isinstance(estimate, Estimate):
+            if tuple(estimate.image.shape) == shape:
+                return estimate
+            got = f"one of {tuple(estimate.image.shape)}"
+        raise ShapeError(
+            f"{type(method).__name__}.run is expected to return an Estimate with images of "
+            f"{shape}; got {got}. Correct it."
+        )
 
     def misfit(self, image: Image, indices: Tensor, fidelity: str = "least-squares") -> PerImage:
         r"""$\|y - A x\|^2$ of each image, summed over the measurements (eqs. 2 and 3).

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from iagan.errors import ShapeError
-from iagan.operators.checks import as_tensor, image_shape_for
+from iagan.operators.checks import as_tensor, check_returned, image_shape_for
 from iagan.operators.encoding import encode
 from iagan.operators.linalg import (
     largest_singular_value,
@@ -115,7 +115,8 @@ class LinearOperator(abc.ABC):
 
     def forward(self, x: ImageLike) -> Measurement:
         """A x: `(batch, *image_shape)`, real → `(batch, *measurement_shape)`."""
-        return self._forward(self._check_image(x))
+        x = self._check_image(x)
+        return check_returned(self._forward, (len(x), *self.measurement_shape), self._forward(x))
 
     __call__ = forward
 
@@ -124,7 +125,8 @@ class LinearOperator(abc.ABC):
 
         For a complex y it is the adjoint over the reals, $\operatorname{Re}(A^* y)$.
         """
-        return self._adjoint(self._check_measurement(y))
+        y = self._check_measurement(y)
+        return check_returned(self._adjoint, (len(y), *self.image_shape), self._adjoint(y))
 
     def pinv(self, y: MeasurementLike) -> Image:
         r"""A† y = Aᵀ (A Aᵀ)⁻¹ y, the least-squares image of smallest norm (eq. 10).

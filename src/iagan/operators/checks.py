@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -109,3 +109,17 @@ def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
             "Use a smaller kernel or a larger image."
         )
     return tuple(float(t) for t in listed)
+
+
+def check_returned(function: Callable[..., object], shape: tuple[int, ...], value: Any) -> Tensor:
+    """What a subclass's method returned, if it is a tensor of `shape`.
+
+    **Raises:** `ShapeError`.
+    """
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+        got = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ShapeError(
+            f"{function.__qualname__} is expected to return a tensor of shape {shape}; got {got}. "
+            "Correct it."
+        )
+    return value
