@@ -25,8 +25,9 @@ setup: $(VENV)/.ready
 # pip picks torch and torchvision from the index together, so that they match.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and f"iagan expects Python 3.10 or newer; got {v[0]}.{v[1]}. Run: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV): some minutes, mostly for PyTorch. README.md says how to take it for CPUs alone."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.ready
