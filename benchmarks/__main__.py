@@ -14,12 +14,12 @@ from iagan.errors import IaganError
 from iagan.files import write_atomically
 
 BENCHMARKS = {
-    "speed": "the same iterations: seconds a step against a plain loop and deepinv",
+    "speed": "the same iterations: seconds per step against a plain loop and deepinv",
     "quality": "the time until PSNR and LPIPS are the reference's at its end; resumes",
     "growth": "cost against images, starts, resolution and measurements",
     "gaussian": "Gaussian sensing against the time of reading A",
     "busy": "one image by the command line, quiet and beside a busy loop",
-    "gpu": "one GPU: seconds an image at the paper's iterations",
+    "gpu": "one GPU: seconds per image at the paper's iterations",
     "memory": "peak memory of PGGAN-1024, and of BEGAN beside the plain loop",
 }
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         name: statistics.median(s) for name, s in facts.interleaved(works, args.rounds).items()
     }
     print(f"A is {size / 2**20:.0f} MiB; two reads at {2 * size / taken['read'] / 1e9:.1f} GB/s")
-    print("\n| images | misfit and gradient, ms | × two reads | an image | A x and Aᵀ y, ms |")
+    print("\n| images | misfit and gradient, ms | × two reads | per image | A x and Aᵀ y, ms |")
     print("|" + "---|" * 5)
     for count in BATCHES:
         ratio = taken[f"misfit {count}"] / taken["read"]

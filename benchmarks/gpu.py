@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--large-images", type=facts.count, default=4, help="of PGGAN-1024 (default: 4)"
     )
-    parser.add_argument("--steps", type=facts.count, default=20, help="steps a run (default: 20)")
+    parser.add_argument("--steps", type=facts.count, default=20, help="steps per run (default: 20)")
     parser.add_argument("--rounds", type=facts.count, default=3, help="runs of each (default: 3)")
     parser.add_argument("--toy", action="store_true", help="small networks")
 
@@ -62,7 +62,7 @@ def _network(
         f"\n| {name}, {count} images | s a CSGM step | share of the rate | s an IAGAN step |",
         end="",
     )
-    print("".join(f" s an image, starts: {starts} |" for starts in STARTS))
+    print("".join(f" s per image, starts: {starts} |" for starts in STARTS))
     print("|" + "---|" * (4 + len(STARTS)))
     results: dict[str, object] = {}
     ways = {

@@ -22,7 +22,7 @@ RATIOS = (0.06, 0.12, 0.24, 0.48)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--steps", type=facts.count, default=6, help="steps a run (default: 6)")
+    parser.add_argument("--steps", type=facts.count, default=6, help="steps per run (default: 6)")
     parser.add_argument("--rounds", type=facts.count, default=5, help="runs of each (default: 5)")
     parser.add_argument("--plot", default="bench-out/growth.png", help="where the plot goes")
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     for name, seconds in measured.items():
         print(f"\n| {name} | " + " | ".join(f"{size:g}" for size in seconds) + " |")
         print("|" + "---|" * (len(seconds) + 1))
-        print("| ms a step | " + " | ".join(f"{1e3 * s:.1f}" for s in seconds.values()) + " |")
+        print("| ms per step | " + " | ".join(f"{1e3 * s:.1f}" for s in seconds.values()) + " |")
         print(f"\ngrows as the power {_exponent(seconds):.2f}; 1 is linear")
     _plot(measured, Path(args.plot))
     return {name: {str(size): s for size, s in row.items()} for name, row in measured.items()}
@@ -86,7 +86,7 @@ def _plot(measured: dict[str, dict[int, float]], path: Path) -> None:
         axes.loglog(sizes, times, marker="o", label="measured")
         linear = [times[0] * size / sizes[0] for size in sizes]
         axes.loglog(sizes, linear, linestyle=":", color="grey", label="linear")
-        axes.set(xlabel=name, ylabel="seconds a step")
+        axes.set(xlabel=name, ylabel="seconds per step")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize="small")
         axes.xaxis.minorticks_off()
         axes.legend()

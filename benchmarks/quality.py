@@ -113,7 +113,7 @@ def _score(
         if all((path.name, who) in done for path in group):
             continue
         begun = time.perf_counter()
-        for i, image in _found(args, who, generator, observation):
+        for i, image in _recover(args, who, generator, observation):
             if (group[i].name, who) in done:
                 continue
             head = {"task": task.key, "image": group[i].name, "who": who}
@@ -122,7 +122,7 @@ def _score(
             print(json.dumps(head), f"{time.perf_counter() - begun:.0f} s", flush=True)
 
 
-def _found(
+def _recover(
     args: argparse.Namespace, who: str, generator: Generator, observation: Observation
 ) -> Iterator[tuple[int, Image]]:
     """The images one by one, with their indices."""
@@ -226,7 +226,7 @@ def _phases(
 def _report(
     records: list[dict[str, Any]], who: tuple[str, ...], seconds: dict[str, dict[str, list[float]]]
 ) -> dict[str, object]:
-    print("\n| task | | N | PSNR dB | LPIPS | objective | s an image | × reference's time |")
+    print("\n| task | | N | PSNR dB | LPIPS | objective | s per image | × reference's time |")
     print("|" + "---|" * 8)
     report: dict[str, object] = {}
     for task, taken in seconds.items():

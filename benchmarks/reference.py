@@ -19,7 +19,7 @@ from iagan.priors import Began, Generator
 
 
 @dc.dataclass(frozen=True)
-class Found:
+class Recovered:
     """One image `(1, c, h, w)` and its objective ‖y − A x‖²."""
 
     image: Tensor
@@ -29,7 +29,7 @@ class Found:
 def plain_network(generator: Generator) -> nn.Sequential:
     """BEGAN as in its authors' code, with the weights of `generator`."""
     source = generator.module
-    assert isinstance(source, Began), "the yardstick is a BEGAN"
+    assert isinstance(source, Began), "the reference is a BEGAN"
     layers: list[nn.Module] = [source.linear, nn.Unflatten(1, (-1, 8, 8))]
     for index, conv in enumerate(source.convs):
         if index > 0 and index % 2 == 0:
@@ -52,7 +52,7 @@ class PlainLoop:
         self.seed = seed
         self.z = generator.latent.sample(1, torch.Generator().manual_seed(seed))
 
-    def csgm(self, steps: int, restarts: int = 1, gradients_of_weights: bool = True) -> Found:
+    def csgm(self, steps: int, restarts: int = 1, gradients_of_weights: bool = True) -> Recovered:
         """Run `restarts` starts in turn; returns the one with the smallest final error.
 
         Without the unused gradients the result is the same bit for bit, in less time.
@@ -67,14 +67,14 @@ class PlainLoop:
                 best = (error, z.detach(), image)
         assert best is not None
         self.z = best[1]
-        return self._found(best[2])
+        return self._recovered(best[2])
 
-    def iagan(self, steps: int, rate: float = 1e-4) -> Found:
+    def iagan(self, steps: int, rate: float = 1e-4) -> Recovered:
         """Optimise z and θ jointly, from the result of `csgm`."""
         self.network.requires_grad_(True)
         z = self.z.clone().requires_grad_(True)
         groups = [{"params": [z], "lr": rate}, {"params": self.network.parameters(), "lr": rate}]
-        return self._found(self._descend(groups, z, steps)[1])
+        return self._recovered(self._descend(groups, z, steps)[1])
 
     def _descend(self, groups: list[dict], z: Tensor, steps: int) -> tuple[float, Tensor]:
         optimiser = torch.optim.Adam(groups)
@@ -92,9 +92,9 @@ class PlainLoop:
         gap = self.observation.operator(image) - self.observation.y
         return (torch.view_as_real(gap) if gap.is_complex() else gap).square().mean()
 
-    def _found(self, image: Tensor) -> Found:
+    def _recovered(self, image: Tensor) -> Recovered:
         gap = self.observation.operator(image) - self.observation.y
-        return Found(image, float(gap.abs().square().sum()))
+        return Recovered(image, float(gap.abs().square().sum()))
 
 
 def deepinv_csgm(generator: Generator, observation: Observation) -> Callable[[int], Tensor]:

@@ -21,7 +21,7 @@ CSGM_STEPS, IAGAN_STEPS, STARTS = 1600, 500, (1, 5)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--prior", default="faces-64", help="a BEGAN, or began-128 (random)")
-    parser.add_argument("--steps", type=facts.count, default=5, help="steps a run (default: 5)")
+    parser.add_argument("--steps", type=facts.count, default=5, help="steps per run (default: 5)")
     parser.add_argument("--rounds", type=facts.count, default=7, help="runs of each (default: 7)")
     parser.add_argument("--batch", type=facts.count, default=8, help="images of ours (default: 8)")
     parser.add_argument("--bfloat16", action="store_true", help="ours in bfloat16 too")
@@ -71,7 +71,7 @@ def _report(
         "csgm": facts.operations(generator, weights=False) / rate,
         "iagan": facts.operations(generator, weights=True) / rate,
     }
-    print(f"| {args.prior} | ms a step and image | spread | × reference | share of the floor |")
+    print(f"| {args.prior} | ms per step and image | spread | × reference | share of the floor |")
     print("|" + "---|" * 5)
     for name, seconds in middle.items():
         phase = name.split()[-1]
@@ -96,7 +96,7 @@ def _report_of_paper(
 ) -> dict[str, list[float]]:
     """The table at the paper's iterations: seconds per image of every contestant."""
     header = "| × reference | share of the floor "
-    print(f"\n| the paper's iterations, s an image | one start {header}| five starts {header}|")
+    print(f"\n| the paper's iterations, s per image | one start {header}| five starts {header}|")
     print("|" + "---|" * 7)
     whole = {who: _of_paper(*seconds) for who, seconds in by_phase.items()}
     least = _of_paper(floor["csgm"], floor["iagan"])

@@ -1,13 +1,13 @@
-"""Every test runs with the shapes in annotations checked (jaxtyping + beartype).
+"""Annotated shapes are checked in all tests (jaxtyping and beartype).
 
-The command line is left out: its annotations name types that it imports only when it runs.
+The command line is excluded: its annotations name types that are imported only when it runs.
 """
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
-torch.set_num_threads(1)  # quicker for tests this small, and on a busy machine
+torch.set_num_threads(1)  # faster for such small tests, and on a busy machine
 
 install_import_hook(
     [
@@ -28,7 +28,7 @@ install_import_hook(
 
 @pytest.fixture(autouse=True)
 def no_downloads(monkeypatch):
-    """No test reaches for the network: a backbone is there already, or it is missing."""
+    """Forbid downloads in tests: a backbone is present or treated as missing."""
 
     def refuse(url, *args, **kwargs):
         raise OSError(f"tests do not download {url}")

@@ -1,4 +1,4 @@
-"""Every operator at a size at which it is also a dense matrix; all laws run on each of them."""
+"""All operators, at sizes small enough for a dense matrix; the generic tests run on each."""
 
 import io
 import zipfile
@@ -33,7 +33,7 @@ ODD = (2, 7, 5)
 
 
 def random_mask(shape: tuple[int, int, int], seed: int, share: float = 0.5) -> Tensor:
-    """A mask without any symmetry, the corner kept."""
+    """A mask without any symmetry that keeps the corner."""
     rng = torch.Generator().manual_seed(seed)
     mask = torch.rand(shape[1:], generator=rng) < share
     mask[0, 0] = True
@@ -41,14 +41,14 @@ def random_mask(shape: tuple[int, int, int], seed: int, share: float = 0.5) -> T
 
 
 def kernel(height: int, width: int, seed: int) -> Tensor:
-    """A kernel without any symmetry, of sum 1."""
+    """A kernel without any symmetry that sums to 1."""
     rng = torch.Generator().manual_seed(seed)
     values = torch.rand(height, width, generator=rng, dtype=torch.float64) + 0.1
     return values / values.sum()
 
 
 def numbers(rows: int, columns: int, seed: int, rank: int | None = None) -> Tensor:
-    """A random matrix, of full rank unless said otherwise, in double precision."""
+    """A random matrix in double precision, of full rank by default."""
     rng = torch.Generator().manual_seed(seed)
     rank = rank or min(rows, columns)
     left = torch.randn(rows, rank, generator=rng, dtype=torch.float64)
@@ -56,17 +56,17 @@ def numbers(rows: int, columns: int, seed: int, rank: int | None = None) -> Tens
 
 
 def row_difference(x: Tensor) -> Tensor:
-    """x at a pixel less x above it, by PyTorch."""
+    """Each pixel minus the one above it, in PyTorch."""
     return x[..., 1:, :] - x[..., :-1, :]
 
 
 def half_spectrum(x: Tensor) -> Tensor:
-    """Complex: the orthonormal DFT of each row, by PyTorch."""
+    """The orthonormal DFT of each row, complex, in PyTorch."""
     return torch.fft.rfft(x, norm="ortho")
 
 
 def shifted_sum(x: Tensor) -> np.ndarray:
-    """x and its right neighbour, circular, added: outside of PyTorch."""
+    """The sum of each pixel and its right neighbour, circular, outside PyTorch."""
     return x.numpy() + 0.5 * np.roll(x.numpy(), -1, axis=-1)
 
 
@@ -76,7 +76,7 @@ def shifted_sum_adjoint(y: Tensor) -> np.ndarray:
 
 @register
 class ColumnMeans(LinearOperator):
-    """What a user writes: the mean of each column, with no solver."""
+    """The mean of each column, as a user would write it, without a solver."""
 
     name = "test-column-means"
 
@@ -144,7 +144,7 @@ HAVE_NO_SPEC = tuple(name for name in OPERATORS if name.startswith("functions"))
 
 @contextmanager
 def as_users_run_it() -> Iterator[None]:
-    """Without the tests' shape checker, which would speak before iagan's own refusals."""
+    """Disable the tests' shape checker, which would raise before iagan's own checks."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
@@ -160,14 +160,14 @@ def image(operator: LinearOperator, batch: int = 2, seed: int = 0, dtype=torch.f
 
 
 def measurement(operator: LinearOperator, batch: int = 2, seed: int = 0) -> Tensor:
-    """Random y, in double precision, that no image need explain."""
+    """Random y in double precision, not necessarily in the range of A."""
     rng = torch.Generator().manual_seed(seed)
     dtype = torch.complex128 if operator.complex_valued else torch.float64
     return torch.randn(batch, *operator.measurement_shape, generator=rng, dtype=dtype)
 
 
 def reals(y: Tensor) -> Tensor:
-    """y as real vectors, `(batch, m)`: a complex number is two of them."""
+    """y as real vectors, `(batch, m)`; a complex number becomes two entries."""
     return (torch.view_as_real(y) if y.is_complex() else y).flatten(1)
 
 
@@ -178,7 +178,7 @@ def dense(operator: LinearOperator) -> Tensor:
 
 
 def zipped(files, method=zipfile.ZIP_STORED):
-    """A zip archive of (name, content), as bytes."""
+    """The bytes of a zip archive with files (name, content)."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive:
         for name, data in files:

@@ -1,4 +1,4 @@
-"""Published layouts, written as their programs write them, and arithmetic by definition."""
+"""Writers of published checkpoint layouts, and reference implementations by definition."""
 
 import collections
 import pickle
@@ -71,7 +71,7 @@ def latents(prior, count=3):
 
 
 def assert_same(prior, z, expected):
-    """`expected` in the network's own range [-1, 1]; images are in [0, 1]."""
+    """Compare with `expected`, in the network's range [-1, 1]; images are in [0, 1]."""
     torch.testing.assert_close(
         prior(z).double(), torch.from_numpy(expected + 1) / 2, rtol=1e-4, atol=1e-5
     )
@@ -86,7 +86,7 @@ def save_torch(state, path, legacy=False):
 
 CHANNELS = (8, 8, 7, 6, 5, 4)
 LATENT = 9
-"""All different where a layout allows it, so that a swapped pair of axes cannot pass."""
+"""All different if the layout allows it, so that swapped axes are detected."""
 
 
 RNG = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def normal(*shape):
 
 
 def began_arrays(size, n=6, latent=5):
-    """Linear layer, convolutions, last convolution, each (weight, bias), as PyTorch has them."""
+    """Linear layer, convolutions, last convolution, each (weight, bias), in PyTorch's axes."""
     rng = np.random.default_rng(1)
     count = 2 * (int(np.log2(size)) - 2)
 
@@ -118,7 +118,7 @@ def began_state(modules, layers):
 
 
 class FakeNetwork:
-    """What `tfutil.Network` pickles: a dict of its construction and its variables."""
+    """The pickled state of `tfutil.Network`: a dict of its construction and its variables."""
 
     def __init__(self, variables):
         self.variables = variables

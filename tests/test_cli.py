@@ -143,7 +143,7 @@ def test_a_plain_image_is_a_measurement_too(photo, prior, tmp_path, capsys):
         argv = ["reconstruct", str(picture), "--prior", prior, "--operator", "bicubic"]
         assert main([*argv, "--scale", "4", "--method", "csgm-bp", *QUICK, "-o", str(out)]) == 0
         assert out.exists()
-    assert "resized to the 8 px" in capsys.readouterr().err
+    assert "resized to 8 px" in capsys.readouterr().err
 
 
 def test_the_noise_of_a_blurred_picture_is_estimated(prior, tmp_path, capsys):

@@ -87,9 +87,9 @@ def _png_header(width, height):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "cannot identify"),
+        (b"", "its format is unknown"),
         (b"GIF89a, or so it says", "replace it"),
-        (_png_header(100_000, 100_000), "Scale it down"),
+        (_png_header(100_000, 100_000), "Downscale it"),
         (_png_header(8, 8), "replace it"),
         (None, "no such file"),
     ],
@@ -175,7 +175,7 @@ def test_formats_for_which_pillow_runs_a_program_are_not_opened(tmp_path, monkey
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with Pillow.open(path) as opened:
         assert opened.format == "EPS"
-    with pytest.raises(ImageFileError, match="cannot identify"):
+    with pytest.raises(ImageFileError, match="its format is unknown"):
         load_image(path)
 
 

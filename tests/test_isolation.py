@@ -33,7 +33,7 @@ def test_a_loader_gives_what_it_gives_here(tmp_path, caplog):
     caplog.clear()
     assert torch.equal(iagan.isolated(iagan.load_image, path), expected)
     assert caplog.messages == said
-    assert "laid on white" in said[0]
+    assert "blended with white" in said[0]
     assert caplog.records[0].levelno == logging.WARNING
     prior, here = iagan.isolated(iagan.load_prior, "faces-64"), iagan.load_prior("faces-64")
     z = here.latent.sample(1, torch.Generator().manual_seed(0))
@@ -50,7 +50,7 @@ def test_a_loader_gives_what_it_gives_here(tmp_path, caplog):
         (time.sleep, (60,), {"seconds": 0.2}, LimitError, "sleep took more than 0.2 seconds"),
         (bytearray, (64 * MIB,), {"memory": 32 * MIB}, LimitError, "exceeded its memory, 33554432"),
         (os.abort, (), {}, LimitError, "SIGABRT"),
-        (ctypes.string_at, (8,), {}, iagan.IaganError, "string_at gave no result.*SIGSEGV"),
+        (ctypes.string_at, (8,), {}, iagan.IaganError, "string_at returned no result.*SIGSEGV"),
         (os._exit, (3,), {}, iagan.IaganError, "ended with code 3"),
         (int, ("\x1b",), {}, iagan.IaganError, r"int raised ValueError: .*\\x1b"),
         (memoryview, (b"",), {}, iagan.IaganError, "memoryview raised TypeError: cannot pickle"),
@@ -107,7 +107,7 @@ def test_a_script_without_a_main_block_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import iagan\nprint(iagan.isolated(max, [1, 2]))\n")
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
-    assert "isolated could not begin max" in ran.stderr
+    assert "isolated could not start max" in ran.stderr
 
 
 def test_an_error_of_a_limit_pickles():

@@ -172,7 +172,7 @@ def test_a_picture_of_somebody_elses_is_not_replaced(folder, tmp_path):
     outcomes = run(folder, tmp_path / "out", methods=["naive"])
     assert [o.status for o in outcomes] == ["failed", "done"]
     assert isinstance(outcomes[0].error, OutputError)
-    assert "nobody knows" in str(outcomes[0].error)
+    assert "settings are unknown" in str(outcomes[0].error)
 
 
 def test_an_operator_without_a_spec_is_never_taken_for_another(folder, tmp_path):
@@ -263,7 +263,7 @@ def test_a_callback_that_stops_between_files_is_a_cancellation_too(folder, tmp_p
         if event.phase == "files" and event.step == 1:
             raise RuntimeError("the button")
 
-    with pytest.raises(Cancelled, match="what was finished is kept"):
+    with pytest.raises(Cancelled, match="finished results are kept"):
         run(folder, tmp_path / "out", methods=["naive"], on_event=stop)
     assert (tmp_path / "out" / "a_naive.png").exists()
 

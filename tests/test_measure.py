@@ -88,7 +88,7 @@ def test_a_broken_backbone_is_named(content, hub):
     hub.mkdir(parents=True)
     (hub / "squeezenet1_1-b8a52dc0.pth").write_bytes(content)
     with pytest.raises(
-        MissingDependencyError, match=r"b8a52dc0\.pth; that file is damaged"
+        MissingDependencyError, match=r"b8a52dc0\.pth; the file is damaged"
     ) as caught:
         measure.lpips(*_pair(), net="squeeze")
     assert "\n" not in str(caught.value)

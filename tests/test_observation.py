@@ -91,7 +91,7 @@ def test_noise_is_estimated_from_blurred_pictures(noise_255):
 
 
 def test_noise_of_too_small_a_picture_is_not_estimated():
-    with pytest.raises(ShapeError, match="3×3 pixels at least; got 8×2"):
+    with pytest.raises(ShapeError, match="at least 3×3 pixels; got 8×2"):
         iagan.estimate_noise_std(torch.zeros(1, 3, 2, 8))
 
 

@@ -161,12 +161,12 @@ def test_another_setting_in_the_same_folder_is_refused(whole, prior, photos, cha
     argv = ["table2", *QUICK, "--save-images", *change]
     assert reproduce(prior, photos, whole, *argv) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"holds a run with {word}" in line
+    assert f"has a run with {word}" in line
 
 
 def test_pictures_cannot_be_asked_for_in_the_middle(whole, prior, photos, capsys):
     assert reproduce(prior, photos, whole, "table2", *QUICK) == 2
-    assert "holds a run with save_images True" in capsys.readouterr().err
+    assert "has a run with save_images True" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_proposition_2_is_marked_kept_and_refused_as_the_tables_are(tmp_path, ca
     assert "stages" in first.err
     assert "stages" not in again.err
     assert main([*run, "--seed", "1"]) == 2
-    assert "holds a run with seed 0" in capsys.readouterr().err
+    assert "has a run with seed 0" in capsys.readouterr().err
 
 
 def test_photographs_smaller_than_the_priors_images_are_named(prior, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Small generators with which a reconstruction takes milliseconds."""
+"""Small generators, for reconstructions that take milliseconds."""
 
 import dataclasses as dc
 
@@ -13,7 +13,7 @@ SHAPE = (3, 16, 16)
 
 
 def nonlinear_generator(dtype: torch.dtype = torch.float64, seed: int = 0) -> Generator:
-    """6 latents → 3×16×16, with convolutions and an ELU, as real generators have."""
+    """6 latents → 3×16×16, with convolutions and an ELU, like real generators."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = nn.Sequential(
@@ -29,7 +29,7 @@ def nonlinear_generator(dtype: torch.dtype = torch.float64, seed: int = 0) -> Ge
 
 
 def linear_generator(seed: int = 0) -> tuple[Generator, torch.Tensor]:
-    """G(z) = B z reshaped, and the matrix B: everything about it has a closed form."""
+    """G(z) = B z, reshaped, and the matrix B; all results have closed forms."""
     basis = torch.randn(768, 4, generator=torch.Generator().manual_seed(seed)).double() / 20
     layer = nn.Linear(4, 768, bias=False).double()
     layer.weight.data.copy_(basis)
@@ -48,7 +48,7 @@ def images(count: int, seed: int = 0) -> torch.Tensor:
 def observe(
     count: int = 1, operator: LinearOperator | None = None, noise_std: float = 0.0
 ) -> Observation:
-    """`images(count)` downscaled by 4, or as `operator` has it."""
+    """Observe `images(count)`, downscaled by 4 or by `operator`."""
     rng = torch.Generator().manual_seed(3)
     return iagan.observe(images(count), operator or BicubicDownsample(SHAPE, 4), noise_std, rng)
 
@@ -62,14 +62,14 @@ def run(
     seed: int | list[int] = 0,
     **adjusted: int | bool | None,
 ) -> iagan.Reconstruction:
-    """A preset by name, with other iterations (`iagan.presets.adjust`)."""
+    """Run a preset by name with other iteration counts (`iagan.presets.adjust`)."""
     method = iagan.presets.preset(name, observation, prior, effort)
     method = iagan.presets.adjust(method, **adjusted)
     return iagan.reconstruct(observation, prior, method, seed=seed, execution=execution)
 
 
 def prior_called(architecture: str) -> Generator:
-    """A generator that says it is of this architecture."""
+    """A generator labelled with this architecture."""
     generator = nonlinear_generator()
     generator.about = dc.replace(generator.about, architecture=architecture)
     return generator

@@ -1,4 +1,4 @@
-"""An executor of your own: whatever has `submit` and gives futures can run iagan's jobs.
+"""Your own executor: any object whose `submit` returns futures can run iagan's jobs.
 
 python docs/examples/own_executor.py
 """
@@ -16,7 +16,7 @@ sys.stdout.buffer.write(iagan.jobs.run_job(sys.stdin.buffer.read()))"""
 
 
 class Commands:
-    """A Python of its own for every job; with ssh before it, on another machine."""
+    """A separate Python process for every job; prefix it with ssh to use another machine."""
 
     def __init__(self, *command):
         self.command = command

@@ -1,4 +1,4 @@
-"""Any torch.nn.Module that makes images from latents is a prior.
+"""Any torch.nn.Module that generates images from latents can be a prior.
 
 python docs/examples/own_generator.py
 """
@@ -10,7 +10,7 @@ import iagan
 
 torch.manual_seed(0)
 
-# Your network: 16 latents → 3×32×32 in [-1, 1]. Here an untrained one stands in for it.
+# Your network: 16 latents → 3×32×32 in [-1, 1]. Here it is an untrained one.
 network = nn.Sequential(
     nn.Linear(16, 32 * 8 * 8),
     nn.Unflatten(1, (32, 8, 8)),
@@ -20,7 +20,7 @@ network = nn.Sequential(
 )
 prior = iagan.Generator(network, "normal:16", value_range=(-1, 1))
 
-# An image that the generator can make, seen through 20 % of random projections.
+# An image in the generator's range, measured by random projections, m/n = 20 %.
 truth = prior(torch.randn(1, 16))
 A = iagan.operators.Gaussian.from_ratio((3, 32, 32), 0.2, seed=0)
 observation = iagan.observe(truth, A)

@@ -1,4 +1,4 @@
-"""A latent space of your own: where a search starts, what is likely, what is allowed.
+"""Your own latent space: sampling, penalty and projection.
 
 python docs/examples/own_latent_space.py
 """
@@ -11,10 +11,10 @@ import iagan
 from iagan.priors import LatentSpace, register_latent
 
 
-@register_latent  # so that files can keep it, its tensors included
+@register_latent  # so that it can be saved in files, including its tensors
 @dc.dataclass(frozen=True, eq=False)
 class Near(LatentSpace):
-    """Latents near one that is known, such as that of another photograph of the same person."""
+    """Latents near a known one, such as of another photograph of the same person."""
 
     law = "near"
     mean: torch.Tensor

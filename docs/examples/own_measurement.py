@@ -1,4 +1,4 @@
-"""A measurement that was not simulated: y, the operator that made it, and the noise it has.
+"""A real measurement: y, its operator, and its noise level.
 
 python docs/examples/own_measurement.py
 """
@@ -8,7 +8,7 @@ import torch
 import iagan
 from iagan.images import astronaut
 
-# What the camera gave: a photograph with a scratch. y holds the pixels that are left.
+# From the camera: a photograph with a scratch. y has the remaining pixels.
 photo = astronaut()[..., 65:177, 33:145]
 mask = torch.ones(112, 112, dtype=torch.bool)
 mask[40:44, :] = False
@@ -16,7 +16,7 @@ A = iagan.operators.Inpaint((3, 112, 112), mask)
 y = photo.flatten(2)[..., mask.flatten()]
 observation = iagan.Observation(y, A, noise_std=0.0)
 
-# DIP needs no prior; a real run takes its 6000 steps ("dip" instead of iagan.DIP(…)).
+# DIP needs no prior; a real run needs 6000 steps ("dip" instead of iagan.DIP(…)).
 naive, dip = iagan.reconstruct_all(observation, None, [iagan.Naive(), iagan.DIP(steps=3)])
 for result in (naive, dip):
     hole = (result.image - photo)[..., ~mask].square().mean().sqrt()

@@ -1,4 +1,4 @@
-"""A method of your own: one class, registered so that its spec can be read back.
+"""Your own method: a class, registered so that its spec can be read back.
 
 python docs/examples/own_method.py
 """
@@ -14,7 +14,7 @@ from iagan.methods import Estimate, Method, Task, from_spec, register
 @register
 @dc.dataclass(frozen=True)
 class MeanOf(Method):
-    """The mean of what several seeds make of y; a field is a setting."""
+    """The mean of the results of several seeds; fields are settings."""
 
     kind = "mean-of"
     inner: Method

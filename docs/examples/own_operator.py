@@ -1,4 +1,4 @@
-"""Your own camera: compose operators, or write one in a few lines.
+"""Your own operator: compose operators, or write one in a few lines.
 
 python docs/examples/own_operator.py
 """
@@ -29,7 +29,7 @@ class Interlaced(LinearOperator):
 by_function = iagan.operators.from_functions(shape, lambda x: x[..., ::2, :])
 
 blur = UniformBlur(shape, size=3)
-camera = BicubicDownsample(shape, scale=2) @ blur  # first the blur
+camera = BicubicDownsample(shape, scale=2) @ blur  # blur first
 exposures = Stack((Inpaint.random(shape, 0.7, seed=0) @ blur, 0.5 * Interlaced(shape)))
 
 for A in (Interlaced(shape), by_function, camera, exposures):

@@ -1,7 +1,7 @@
 """Recover images from degraded measurements with pretrained generative models.
 
-The public names are those of `__init__.pyi`. Each is imported when it is first used, so that
-`iagan --help` and programs that need only a part stay quick.
+The public names are listed in `__init__.pyi`. Each is imported on first use, so that `iagan --help`
+and programs that need only a part start fast.
 """
 
 from typing import Any

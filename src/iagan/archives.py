@@ -1,4 +1,4 @@
-"""Zip archives of strangers, read within limits; .npz and torch files are such archives too."""
+"""Reading of untrusted zip archives within limits; .npz and torch files are zip archives too."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import IO
 
 ENTRY_BYTES = 256
-"""Bytes of a directory's entry, with a name of usual length."""
+"""Bytes of a directory entry with a name of typical length."""
 
 
 @contextlib.contextmanager
 def open_zip(path: Path, entries: int) -> Iterator[zipfile.ZipFile]:
-    """The archive, if it has at most `entries` entries, which do not overlap.
+    """Open an archive of at most `entries` entries that do not overlap.
 
-    **Raises:** `zipfile.BadZipFile` for others, and whatever `zipfile` raises for a broken one.
+    **Raises:** `zipfile.BadZipFile` for any other, and the exceptions of `zipfile` for a damaged
+    one.
     """
     with _Bounded(io.FileIO(path)) as file:
         file.most = ENTRY_BYTES * (entries + 256)
@@ -33,9 +34,9 @@ def open_zip(path: Path, entries: int) -> Iterator[zipfile.ZipFile]:
 
 
 def check_directory(archive: zipfile.ZipFile) -> None:
-    """Refuse an archive in which another reader might find other entries than `zipfile` does.
+    """Refuse an archive in which another reader might find other entries than `zipfile`.
 
-    It must end with its directory's record, without a comment, and begin with the file.
+    The file must begin with the archive and end with its end-of-directory record, without comment.
 
     **Raises:** `zipfile.BadZipFile`.
     """
@@ -45,41 +46,41 @@ def check_directory(archive: zipfile.ZipFile) -> None:
     file.seek(max(length - 98, 0))
     tail = file.read().rjust(98)
     record, locator, end = tail[:56], tail[56:76], tail[76:]
-    whole = end.startswith(b"PK\5\6")
+    valid = end.startswith(b"PK\5\6")
     count, _, offset = struct.unpack("<HII", end[10:20])
-    if locator.startswith(b"PK\6\7"):  # of a zip64, whose numbers may be larger
-        whole = whole and struct.unpack("<Q", locator[8:16])[0] == length - 98
+    if locator.startswith(b"PK\6\7"):  # zip64, with larger numbers
+        valid = valid and struct.unpack("<Q", locator[8:16])[0] == length - 98
         count, _, offset = struct.unpack("<QQQ", record[32:56])
-    if not whole or count != len(archive.infolist()) or offset != archive.start_dir:
-        raise zipfile.BadZipFile("its directory is not where it should be")
+    if not valid or count != len(archive.infolist()) or offset != archive.start_dir:
+        raise zipfile.BadZipFile("its directory is not at the end")
 
 
 def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    """A member, to be read piece by piece.
+    """Open a member for reading in pieces.
 
-    **Raises:** `zipfile.BadZipFile` for another compression than deflate, whose output can be
-    bounded, and whatever `zipfile` raises for a broken one.
+    **Raises:** `zipfile.BadZipFile` for compression other than deflate, whose output can be
+    bounded, and the exceptions of `zipfile` for a damaged member.
     """
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise zipfile.BadZipFile("compressed by another method than deflate")
+        raise zipfile.BadZipFile("compressed by a method other than deflate")
     return archive.open(info)
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The bytes of a member: as many as the archive declares, whatever it holds.
+    """The bytes of a member; no more are read than the archive declares.
 
-    **Raises:** `zipfile.BadZipFile` for another number, and what `open_member` raises.
+    **Raises:** `zipfile.BadZipFile` if there are fewer or more, and the errors of `open_member`.
     """
     with open_member(archive, info) as file:
         data = file.read(info.file_size)
     if len(data) != info.file_size:
-        raise zipfile.BadZipFile(f"{len(data)} bytes, though it declares {info.file_size}")
+        raise zipfile.BadZipFile(f"{len(data)} bytes instead of the declared {info.file_size}")
     return data
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which a single read takes at most `most` bytes: `zipfile` reads a directory whole,
-    before anybody can count its entries.
+    """A file with at most `most` bytes per read, because `zipfile` reads the whole directory before
+    its entries can be counted.
     """
 
     most: int | None = None

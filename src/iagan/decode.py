@@ -1,4 +1,4 @@
-"""Decoding of pictures, within limits; everything that knows PNG and JPEG is here."""
+"""Decoding of image files within limits; all format-specific code is here."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from iagan.files import open_regular
 from iagan.limits import LIMITS, Limits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""The formats that Pillow decodes itself; for others, whatever the file is called, it would run a
-program (Ghostscript for EPS)."""
+"""Accepted formats, all decoded by Pillow itself; for others it may run an external program
+(Ghostscript for EPS), whatever the file's suffix."""
 
 BYTES_PER_PIXEL = 8
-"""Size of a file with 16-bit RGBA and no compression: no file may have more for its limit of
-pixels."""
+"""Maximum file size per pixel of the limit, as for uncompressed 16-bit RGBA."""
 
 TWELVE_BITS = 4095
 WHITE = 65535
@@ -35,10 +34,10 @@ IMAGE = "an image (PNG, JPEG, WebP, BMP, TIFF, GIF or PPM)"
 
 
 class Decoded(NamedTuple):
-    """An upright picture.
+    """An upright image.
 
     - `picture`: 8-bit RGB, or grey of 16 bits or more (`is_deep`).
-    - `notes`: what was lost or assumed, one line each.
+    - `notes`: losses and assumptions in decoding, one line each.
     """
 
     picture: Pillow.Image
@@ -50,10 +49,10 @@ def decode(
     name: str,
     limits: Limits = LIMITS,
 ) -> Decoded:
-    """An open file or path as an upright picture in sRGB; transparency is laid on white.
+    """Decode an open file or path to an upright image in sRGB; transparency is blended with white.
 
     **Arguments:**
-    - `name`: what errors call it.
+    - `name`: name of the file in errors.
 
     **Raises:** `ImageFileError`.
     """
@@ -67,7 +66,7 @@ def decode(
 def decode_rgb(
     source: IO[bytes] | str | os.PathLike[str], name: str, limits: Limits = LIMITS
 ) -> Pillow.Image:
-    """An open file or path as an upright 8-bit RGB picture; `name` is for the error.
+    """Decode an open file or path to an upright 8-bit RGB image; `name` is used in errors.
 
     **Raises:** `ImageFileError`.
     """
@@ -84,12 +83,12 @@ def read_picture(
     limits: Limits = LIMITS,
     expected: str = IMAGE,
 ) -> tuple[Pillow.Image, list[str]]:
-    """A picture of any mode, turned upright, and what was lost in decoding it.
+    """Decode an image of any mode, upright, with notes on losses in decoding.
 
     **Raises:** `ImageFileError`.
     """
     with refusing(name, expected, limits), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own limit of pixels warns first
+        warnings.simplefilter("ignore")  # Pillow's own pixel limit warns first
         if isinstance(source, str | os.PathLike):
             with open_regular(source) as stream:
                 return _read(stream, limits)
@@ -108,44 +107,44 @@ def _read(stream: IO[bytes], limits: Limits) -> tuple[Pillow.Image, list[str]]:
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         cut = not is_deep(picture) and (";16" in stored or "65535" in stored)
-        return picture, ["its 16 bits a colour are cut to 8."] if cut else []
+        return picture, ["its 16-bit colours are reduced to 8 bits."] if cut else []
 
 
 @contextlib.contextmanager
 def refusing(name: str, expected: str, limits: Limits) -> Iterator[None]:
-    """Turn whatever a decoder raises into an `ImageFileError` of one line."""
+    """Convert any exception of a decoder to a one-line `ImageFileError`."""
     name = shown(name)
     try:
         yield
     except Pillow.DecompressionBombError:
         most = min(limits.pixels, 2 * (Pillow.MAX_IMAGE_PIXELS or limits.pixels))
         raise ImageFileError(
-            f"{name} has more than {most} pixels. Scale it down first, or raise Limits.pixels."
+            f"{name} has more than {most} pixels. Downscale it first, or raise Limits.pixels."
         ) from None
     except FileNotFoundError:
-        raise ImageFileError(f"{name}: there is no such file. Check the path.") from None
+        raise ImageFileError(f"{name}: no such file. Check the path.") from None
     except IsADirectoryError:
         raise ImageFileError(
-            f"{name} is a folder, and an image was expected. Name those in it, as {name}/*.png."
+            f"{name} is a folder; expected an image. Give the images in it: {name}/*.png."
         ) from None
     except UnidentifiedImageError:
         raise ImageFileError(
-            f"{name} is not {expected}: cannot identify what it holds. Convert or replace it."
+            f"{name} is not {expected}: its format is unknown. Convert or replace it."
         ) from None
-    except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
+    except Exception as error:  # Pillow's decoders may raise anything for a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageFileError(
-            f"{name} is not {expected} that can be read: {shown(reason)}. Convert or replace it."
+            f"{name} cannot be read as {expected}: {shown(reason)}. Convert or replace it."
         ) from error
 
 
 def has_alpha(picture: Pillow.Image) -> bool:
-    """Whether pixels of it may be transparent."""
+    """Whether the image may have transparent pixels."""
     return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
 
 
 def _to_rgb(picture: Pillow.Image, notes: list[str]) -> Pillow.Image:
-    """8-bit sRGB on white, without a copy where it is that already."""
+    """Convert to 8-bit sRGB on white, without a copy if it already is."""
     profile = picture.info.get("icc_profile")
     if has_alpha(picture):
         picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
@@ -154,12 +153,12 @@ def _to_rgb(picture: Pillow.Image, notes: list[str]) -> Pillow.Image:
     if isinstance(profile, bytes) and profile:
         picture = _to_srgb(picture, profile, notes)
     elif picture.mode == "CMYK":
-        notes.append("its inks have no colour profile; its colours are approximate.")
+        notes.append("its CMYK colours have no profile; the conversion is approximate.")
     if picture.mode == "RGBA":
         opaque = picture.getchannel("A").getextrema() == (255, 255)
         white = Pillow.new("RGB", picture.size, (255, 255, 255))
         white.paste(picture, mask=picture)
-        notes += [] if opaque else ["its transparent pixels are laid on white."]
+        notes += [] if opaque else ["its transparent pixels are blended with white."]
         return white
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
@@ -177,43 +176,43 @@ def _to_srgb(picture: Pillow.Image, profile: bytes, notes: list[str]) -> Pillow.
         assert converted is not None  # not in place
         return converted
     except Exception:  # an invalid profile, or Pillow without LittleCMS
-        notes.append("its colour profile cannot be used; its colours are taken for sRGB.")
+        notes.append("its colour profile is unusable; its colours are treated as sRGB.")
         return picture
 
 
 def is_deep(picture: Pillow.Image) -> bool:
-    """Whether it is grey of more than 8 bits, which Pillow's own conversion would clip."""
+    """Whether the image is grey of more than 8 bits, which Pillow's own conversion would clip."""
     return picture.mode.startswith(("I", "F"))
 
 
 def deep_grey(picture: Pillow.Image, name: str) -> np.ndarray:
-    """16-bit grey, possibly stored in 32 bits, over 65535; floating-point grey in [0, 1] as it is.
+    """16-bit grey (possibly stored in 32 bits) divided by 65535; floating-point grey unchanged.
 
-    **Raises:** `ImageFileError` for other numbers, of which none is known to be white.
+    **Raises:** `ImageFileError` for other values, since their white level is unknown.
     """
     values = np.asarray(picture)
     white = 1 if values.dtype.kind == "f" else WHITE
     if not (values.min() >= 0 and values.max() <= white):  # NaN is refused too
         raise ImageFileError(
-            f"{shown(name)} holds {values.dtype} numbers beyond 0 to {white}, white. Save it as a "
-            "PNG of 8 or 16 bits."
+            f"{shown(name)} expects {values.dtype} values from 0 to {white} (white); got others. "
+            "Save it as a PNG of 8 or 16 bits."
         )
     grey: np.ndarray = np.divide(values, np.float32(white), dtype=np.float32)
     return grey
 
 
 def darkness(grey: np.ndarray) -> tuple[str, ...]:
-    """A note where deep grey uses so little of its range that it seems to have fewer bits."""
+    """A note if deep grey uses so little of its range that it seems to have fewer bits."""
     brightest = round(float(grey.max()) * WHITE)
     if not 0 < brightest <= TWELVE_BITS:
         return ()
     return (
-        f"its brightest pixel is {brightest} of {WHITE}, nearly black. If it holds 12 bits, "
+        f"its brightest pixel is {brightest} of {WHITE}, nearly black. If it has 12 bits, "
         "multiply it by 16 first.",
     )
 
 
 def log_notes(name: str, notes: Iterable[str]) -> None:
-    """Tell what was lost or assumed in reading a file."""
+    """Log losses and assumptions in reading a file, as warnings."""
     for note in notes:
         logger.warning("%s: %s", shown(name), note)

@@ -8,7 +8,7 @@
     │   ├── ObservationFileError    an .npz that is not an iagan observation
     │   ├── CheckpointError         unknown layout, truncated, or unsafe to load
     │   └── OutputError             a path that cannot be written
-    ├── LimitError              work in a process of its own exceeded its memory or time
+    ├── LimitError              a function run by `isolated` exceeded its memory or time
     ├── MissingDependencyError  an optional package or backbone is not installed
     └── Cancelled               work was stopped early; holds partial results
         └── Interrupted             by Ctrl-C; also a KeyboardInterrupt
@@ -61,7 +61,7 @@ class OutputError(FileError):
 
 
 class LimitError(IaganError):
-    """Work in a process of its own (`iagan.isolated`) exceeded its memory or time."""
+    """A function run by `iagan.isolated` exceeded its memory or time."""
 
 
 class MissingDependencyError(IaganError, ImportError):
@@ -69,7 +69,7 @@ class MissingDependencyError(IaganError, ImportError):
 
 
 class Cancelled(IaganError):
-    """Work was stopped by an exception of its callback, the cause of this one.
+    """Work was stopped by an exception raised in its callback, which is this one's cause.
 
     **Arguments:**
     - `result`: the partial result, of the function's return type.
@@ -88,10 +88,11 @@ class Interrupted(Cancelled, KeyboardInterrupt):
 
 
 def shown(text: object, most: int = 200) -> str:
-    """`text` as a message quotes it: on one line, control characters escaped, cut after `most`.
+    """Quote untrusted text for a message: on one line, control characters escaped, at most `most`
+    characters.
 
-    What a file says, or is called, may hold line breaks, a terminal's escape sequences, or
-    characters that no encoding can write.
+    Contents and names of files may include line breaks, terminal escape sequences, or characters
+    that cannot be encoded.
     """
     line = _on_one_line(str(text)[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -26,14 +26,14 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"),
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-"""Suffixes of the image files searched for in a folder."""
+"""Suffixes of image files that are searched for in folders."""
 
 
 @dc.dataclass(frozen=True)
 class Crop:
-    """The square of a photograph that a generator expects, before resizing to its size.
+    """The square of an aligned photograph that a generator expects, before resizing.
 
-    Applies to photographs of exactly `photo_size`; others use the centred square.
+    Applies to photographs of exactly `photo_size`; from others, the centred square is used.
 
     **Arguments:** (pixels; x to the right, y downward)
     - `photo_size`: `(width, height)` of an aligned photograph, (178, 218) for CelebA.
@@ -49,17 +49,17 @@ class Crop:
 def load_image(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Image:
     """One photograph as float32 `(1, 3, h, w)` in [0, 1], sRGB.
 
-    Turned as its EXIF tag says, and converted to sRGB by its colour profile. Grey, palette and CMYK
-    images become RGB; of an animation, the first frame is taken. 16-bit grey keeps its 16 bits,
-    floating-point grey in [0, 1] its values; 16-bit colours are cut to 8. Transparency is laid on
-    white. What is lost or assumed is logged, by the logger `iagan`.
+    Rotated according to its EXIF tag, and converted to sRGB by its colour profile. Grey, palette
+    and CMYK images become RGB; only the first frame of an animation is read. 16-bit grey keeps its
+    16 bits, floating-point grey in [0, 1] its values; 16-bit colours are reduced to 8 bits.
+    Transparency is blended with white. Losses and assumptions are logged to the logger `iagan`.
 
     **Arguments:**
-    - `limits`: `pixels` bounds the image, and its file to 8 bytes a pixel. Reading takes about 15
-      bytes a pixel.
+    - `limits`: `pixels` bounds the image, and its file to 8 bytes per pixel. Reading takes about 15
+      bytes per pixel.
 
-    **Raises:** `ImageFileError`, one line: missing, not a regular file, not an image, truncated,
-    above the limit, or of numbers beyond 0 to white.
+    **Raises:** `ImageFileError`, one line, if the file is missing, not a regular file, not an
+    image, truncated, above the limit, or has values outside the range from black to white.
     """
     name = str(path)
     picture, notes = decode(path, name, limits)
@@ -91,7 +91,7 @@ def save_image(
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise OutputError(
-            f"Images are saved as .png; got {shown(target)}. Name it {shown(target.stem)}.png."
+            f"save_image expects a .png; got {shown(target)}. Name it {shown(target.stem)}.png."
         )
     image = torch.as_tensor(image)
     if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3):
@@ -101,7 +101,7 @@ def save_image(
         )
     if bool(image.isnan().any()):
         raise SettingError(
-            f"The image for {shown(target)} holds NaN, which no PNG can; nothing written."
+            f"save_image expects an image without NaN for {shown(target)}; nothing was written."
         )
     encoded = encode_png(image, text)
     write_atomically(target, lambda stream: stream.write(encoded))
@@ -124,7 +124,7 @@ def png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
     try:
         with open_regular(path) as stream, Pillow.open(stream, formats=("PNG",)) as picture:
             value = picture.info.get(keyword)
-    except Exception:  # Pillow raises nearly anything for a broken file
+    except Exception:  # Pillow may raise anything for a damaged file
         return None
     return str(value) if isinstance(value, str) else None
 
@@ -135,7 +135,7 @@ def crop_square(
     crop: Crop | None,
     size: tuple[int, int],
 ) -> Image:
-    """The square of `photo` to be recovered, resized to `size` (height, width).
+    """Crop `photo` to a square and resize it to `size` (height, width).
 
     **Arguments:**
     - `box`: `(left, top, side)` in pixels, or None for `default_square`.
@@ -149,7 +149,7 @@ def crop_square(
     left, top, side = box if box is not None else default_square(photo, crop)
     if side < 1 or left < 0 or top < 0 or left + side > width or top + side > height:
         raise SettingError(
-            f"A square LEFT,TOP,SIDE inside the image of {width}×{height} pixels was expected; got "
+            f"crop expects a square LEFT,TOP,SIDE inside the image of {width}×{height} pixels; got "
             f"{left},{top},{side}. Choose a smaller one."
         )
     square = photo[..., top : top + side, left : left + side]
@@ -193,12 +193,12 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """As `find_images`, of one folder, without a word on what is passed over."""
+    """The images of one folder, as in `find_images`, without logging skipped files."""
     return [each for each in _listed(folder) if is_image_name(each) and each.is_file()]
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether a file of this name is searched for in a folder."""
+    """Whether a file with this name counts as an image in a folder."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -207,8 +207,8 @@ def _listed(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError as error:
         raise ImageFileError(
-            f"{shown(folder)}: the folder cannot be read: {error.strerror}. Ask its owner, or name "
-            "another."
+            f"{shown(folder)}: the folder cannot be read: {error.strerror}. Check its permissions, "
+            "or choose another."
         ) from error
 
 
@@ -231,6 +231,6 @@ def _count(number: int, what: str) -> str:
 
 
 def astronaut() -> Image:
-    """Eileen Collins's official portrait (NASA, public domain), aligned as CelebA's photographs."""
+    """Eileen Collins's official portrait (NASA, public domain), aligned like CelebA's images."""
     with resources.as_file(resources.files("iagan") / "data" / "astronaut.png") as path:
         return load_image(path)

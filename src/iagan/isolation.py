@@ -1,4 +1,4 @@
-"""A function in a process of its own, within limits of memory and time."""
+"""Run a function in a separate process with limits on memory and time."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from iagan.errors import IaganError, LimitError, SettingError, shown
 from iagan.limits import GIB
 
 READERS = ["iagan.isolation", "iagan.images", "iagan.observation_file", "iagan.priors"]
-"""What the process that begins all others imports once, PyTorch with it."""
+"""Modules that the fork server imports once, together with PyTorch."""
 START_SECONDS = 120.0
-"""Most that the start of a process may take, with all imports."""
+"""Maximum time to start a process, including all imports."""
 LIMIT_SIGNALS = ("SIGKILL", "SIGABRT", "SIGXCPU")
-"""Ends of a process that is short of memory or time: the system's, C++'s and Rust's."""
+"""Signals that end a process short of memory or time: by the kernel, C++ or Rust."""
 
 Result = TypeVar("Result")
 Note = tuple[int, str]
@@ -42,28 +42,30 @@ def isolated(
     memory: int | None = 2 * GIB,
     seconds: float = 60.0,
 ) -> Result:
-    """`function(*arguments)`, in a process of its own that may take so much memory and time.
+    """Call `function(*arguments)` in a separate process with limits on memory and time.
 
-    For files of strangers, in a web page for example: `isolated(iagan.load_image, path)`, or with
+    For untrusted files, for example in a web server: `isolated(iagan.load_image, path)`, or with
     keywords `isolated(functools.partial(iagan.load_prior, limits=limits), path)`. The first call
-    takes seconds, which PyTorch's import takes; each later one 50 ms and the copying of its result.
-    A script calls it below `if __name__ == "__main__":`.
+    takes seconds, to import PyTorch; each later one 50 ms, plus copying the result. In a script,
+    call it below `if __name__ == "__main__":`.
 
-    It is a guard against files that hang or fill the memory, and no sandbox: the process has the
-    rights of this one, and its result is unpickled here. The loaders of iagan run no code of a
-    file; against a fault in a decoder of images that would, run the whole program in a container.
+    It protects against files that hang or exhaust the memory. It is not a sandbox: the process has
+    the same permissions as this one, and its result is unpickled here. The loaders of iagan run no
+    code in files; to protect against vulnerabilities of image decoders, run the whole program in a
+    container.
 
     **Arguments:**
-    - `function`: of a module, not a lambda; it, `arguments` and the result must pickle.
-    - `memory`: bytes that it may allocate beyond those of the libraries; reading an image takes 15
-      a pixel, and sending a result back three times its size. Limited on Linux alone. None: no
-      limit.
-    - `seconds`: of wall clock, and of processor time, from the call of `function`. It has one of
-      PyTorch's threads.
+    - `function`: a module-level function, not a lambda; it, `arguments` and the result must be
+      picklable.
+    - `memory`: bytes that it may allocate in addition to those of the libraries; reading an image
+      takes 15 per pixel, and returning a result three times its size. Supported on Linux only;
+      None: no limit.
+    - `seconds`: limit on wall-clock time and on CPU time, from the call of `function`, which has a
+      single PyTorch thread.
 
-    **Raises:** whatever `IaganError` the function raises; `LimitError` where it exceeds a limit;
-    `IaganError` for other exceptions and a process that dies; `SettingError` for arguments out of
-    range, or `memory` on another system.
+    **Raises:** any `IaganError` of the function; `LimitError` if it exceeds a limit; `IaganError`
+    for other exceptions and if the process dies; `SettingError` for arguments out of range, or
+    `memory` on another system.
     """
     _check_limits(memory, seconds)
     name = getattr(function, "__qualname__", type(function).__name__)
@@ -71,7 +73,7 @@ def isolated(
         job = pickle.dumps((function, arguments))
     except Exception as error:
         raise SettingError(
-            "isolated expects a function of a module, and arguments that pickle; got "
+            "isolated expects a module-level function and picklable arguments; got "
             f"{shown(function, 80)}: {shown(error)}."
         ) from error
     context = _context()
@@ -81,7 +83,9 @@ def isolated(
         try:
             with theirs:
                 process.start()
-        except Exception as error:  # a full system; a daemon of multiprocessing, which has no child
+        except (
+            Exception
+        ) as error:  # out of resources; or in a daemonic process, which cannot have children
             raise IaganError(f"isolated cannot start a process: {shown(error)}.") from error
         try:
             return _answer(process, ours, name, memory, seconds)
@@ -96,15 +100,15 @@ def _check_limits(memory: int | None, seconds: float) -> None:
         raise SettingError(f"isolated expects memory as bytes, or None; got {memory!r:.80}.")
     if memory is not None and sys.platform != "linux":
         raise SettingError(
-            f"isolated limits memory on Linux alone; this is {sys.platform}. Pass memory=None, "
-            "and limit it otherwise."
+            f"isolated limits memory on Linux only; this is {sys.platform}. Pass memory=None, and "
+            "limit it by other means."
         )
     if type(seconds) not in (int, float) or not 0 < seconds <= threading.TIMEOUT_MAX:
         raise SettingError(f"isolated expects seconds above 0; got {seconds!r:.80}.")
 
 
 def _context() -> BaseContext:
-    """Never a fork of this process: PyTorch's threads hang in one."""
+    """A fork server or spawned processes, as PyTorch's threads hang in a fork of this process."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -115,11 +119,11 @@ def _context() -> BaseContext:
 def _answer(
     process: BaseProcess, ours: Connection, name: str, memory: int | None, seconds: float
 ) -> Any:
-    """What the process sends; it is killed in time, whatever it does."""
+    """The result sent by the process, which is killed after the time limit in any case."""
     if _received(process, ours, START_SECONDS) is None:
         raise IaganError(
-            f"isolated could not begin {name}: its process {_end(process)}. A script calls it "
-            "below if __name__ == '__main__', with a function that can be imported."
+            f"isolated could not start {name}: its process {_end(process)}. In a script, call it "
+            "below if __name__ == '__main__', with an importable function."
         )
     begun = time.monotonic()
     answer = _received(process, ours, seconds)
@@ -127,12 +131,12 @@ def _answer(
         if time.monotonic() - begun >= seconds:
             raise LimitError(
                 f"{name} took more than {seconds:g} seconds, the limit of isolated. Raise it, or "
-                "take another file."
+                "use another file."
             )
         end = _end(process)
         if end.endswith(LIMIT_SIGNALS):
             raise _shortage(name, memory, f"its process {end}")
-        raise IaganError(f"{name} gave no result: its process {end}. Take another file.")
+        raise IaganError(f"{name} returned no result: its process {end}. Use another file.")
     try:
         value, error, notes = pickle.loads(answer)
     except Exception as broken:
@@ -145,7 +149,7 @@ def _answer(
 
 
 def _received(process: BaseProcess, ours: Connection, seconds: float) -> bytes | None:
-    """The next message; None where the process ends without one, as it does after `seconds`."""
+    """The next message; None if the process ends without one, at the latest after `seconds`."""
     timer = threading.Timer(seconds, process.kill)
     timer.daemon = True
     timer.start()
@@ -166,8 +170,8 @@ def _end(process: BaseProcess) -> str:
 def _shortage(name: str, memory: int | None, how: str) -> LimitError:
     limit = "the system's" if memory is None else f"{memory} bytes"
     return LimitError(
-        f"{name} exceeded its memory, {limit}, or its processor time ({how}). Raise the limits of "
-        "isolated, or take another file."
+        f"{name} exceeded its memory, {limit}, or its CPU time ({how}). Raise the limits of "
+        "isolated, or use another file."
     )
 
 
@@ -175,7 +179,7 @@ def _shortage(name: str, memory: int | None, how: str) -> LimitError:
 
 
 class _Notes(logging.Handler):
-    """Keeps what is logged, for the process that asked."""
+    """Stores log messages to send to the calling process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +208,7 @@ def _serve(theirs: Connection, job: bytes, memory: int | None, seconds: float) -
 
 
 def _limit(memory: int | None, seconds: float) -> None:
-    """Limit this process to so much more than it has taken so far."""
+    """Limit this process to this much more memory and CPU time than it has used so far."""
     if sys.platform == "win32":
         return
     import resource
@@ -218,7 +222,7 @@ def _limit(memory: int | None, seconds: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     lower(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + seconds))
     if memory is not None:
-        # Of what is written, as files that are mapped and what threads reserve is no memory.
+        # RLIMIT_DATA counts private writable memory, not mapped files or reserved address space.
         status = Path("/proc/self/status").read_text().split("VmData:")[1]
         lower(resource.RLIMIT_DATA, int(status.split()[0]) * 1024 + memory)
 
@@ -230,7 +234,7 @@ def _pickled_error(error: BaseException, name: str, memory: int | None, notes: l
         error = IaganError(f"{name} raised {type(error).__name__}: {shown(error)}.")
     try:
         return pickle.dumps((None, error, notes))
-    except Exception:  # with a partial result, say, that does not pickle: its words remain
+    except Exception:  # for example with a partial result that is not picklable: keep the message
         return pickle.dumps((None, IaganError(str(error)), notes))
 
 

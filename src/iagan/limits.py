@@ -1,4 +1,4 @@
-"""How much an untrusted file may ask for: the one place that knows it."""
+"""Limits on untrusted files, the same for all loaders."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ MIB, GIB = 2**20, 2**30
 
 @dc.dataclass(frozen=True)
 class Limits:
-    """Bounds on what is read from a file; what exceeds one is refused before it is read.
+    """Bounds on the contents of files; a file that exceeds one is refused before it is read.
 
-    Every loader takes `limits`; the defaults suit a laptop, and a page may take smaller ones.
+    Every loader has an argument `limits`; the defaults suit a laptop, a web server may use smaller
+    ones.
 
     **Arguments:**
-    - `pixels`: of an image or mask; a decoded one takes about 15 bytes a pixel.
-    - `array_bytes`: of all arrays of an observation.
-    - `weight_bytes`: of all tensors of a prior, and of the images that it makes.
-    - `tensors`: of a prior's file.
-    - `member_bytes`: of one file in an archive.
+    - `pixels`: pixels of an image or mask; decoding takes about 15 bytes per pixel.
+    - `array_bytes`: bytes of all arrays of an observation.
+    - `weight_bytes`: bytes of all tensors of a prior, and of the images that it generates.
+    - `tensors`: number of tensors of a prior.
+    - `member_bytes`: bytes of one file in an archive.
     - `entries`: files in an archive or folder of training images.
-    - `text_bytes`: of a JSON text, and of a line or file of records.
-    - `nesting`: of JSON texts, operators' and methods' specs, and pickled objects.
+    - `text_bytes`: bytes of a JSON text, and of a line or file of records.
+    - `nesting`: nesting depth of JSON texts, specs of operators and methods, and pickled objects.
 
     **Raises:** `SettingError` for a limit below 1.
     """
@@ -47,4 +48,4 @@ class Limits:
 
 
 LIMITS = Limits()
-"""The defaults."""
+"""The default limits."""

@@ -1,4 +1,4 @@
-"""Masks: which pixels or frequencies were measured, from an image or a .npy."""
+"""Masks of measured pixels or frequencies, loaded from an image or a .npy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from iagan.parse import read_array
 def load_mask(
     path: str | os.PathLike[str], size: tuple[int, int], limits: Limits = LIMITS
 ) -> Bool[Tensor, "height width"]:
-    """A mask of `size` (height, width) from a .npy of booleans or 0/1, or an image.
+    """Load a mask of `size` (height, width) from a .npy of booleans or 0/1, or from an image.
 
-    True are the pixels that are brighter than half and opaque; transparent ones are false. An image
-    with the values 0 and 1 only is read as such. That, and pixels between black and white, is
-    logged.
+    Opaque pixels brighter than half are true; all others, also transparent ones, are false. An
+    image with only the values 0 and 1 is read as such. This, and pixels that are neither black nor
+    white, is logged.
 
-    **Raises:** `ImageFileError` when it cannot be read, has another size or other values.
+    **Raises:** `ImageFileError` if it cannot be read, or has another size or other values.
     """
     source = Path(path)
     if source.suffix.lower() == ".npy":
@@ -36,8 +36,8 @@ def load_mask(
     mask = _mask_from_image(source, limits)
     if mask.shape != size:
         raise ImageFileError(
-            f"{shown(path)}: a mask of {size[1]}×{size[0]} pixels was expected; got "
-            f"{'×'.join(map(str, reversed(mask.shape)))}. Make it for the prior's size."
+            f"{shown(path)}: expected a mask of {size[1]}×{size[0]} pixels, the prior's size; got "
+            f"{'×'.join(map(str, reversed(mask.shape)))}. Resize it."
         )
     return torch.from_numpy(mask)
 
@@ -71,18 +71,18 @@ def _opaque_grey(picture: Pillow.Image) -> np.ndarray:
 
 
 def _mask_from_array(path: Path, size: tuple[int, int]) -> np.ndarray:
-    expected = f"a .npy of booleans or of 0 and 1, {size[1]}×{size[0]} pixels,"
+    expected = f"a .npy of booleans or of 0 and 1, {size[1]}×{size[0]} pixels"
     try:
         with open_regular(path) as stream:
             values = read_array(stream, "biuf", 16 * math.prod(size), size)
     except FileNotFoundError:
-        raise ImageFileError(f"{shown(path)}: there is no such file. Check the path.") from None
+        raise ImageFileError(f"{shown(path)}: no such file. Check the path.") from None
     except (OSError, ValueError) as error:
         raise ImageFileError(
-            f"{shown(path)}: {expected} was expected; got {shown(error)}. Save it again."
+            f"{shown(path)}: expected {expected}; got {shown(error)}. Save it again."
         ) from error
     if not ((values == 0) | (values == 1)).all():
         raise ImageFileError(
-            f"{shown(path)}: {expected} was expected; got other values. Threshold it first."
+            f"{shown(path)}: expected {expected}; got other values. Threshold it first."
         )
     return values.astype(bool)

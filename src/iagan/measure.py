@@ -1,4 +1,4 @@
-"""Quality metrics of an estimate against the truth: PSNR, SSIM, HaarPSI, LPIPS."""
+"""Metrics of an estimate against the truth: PSNR, SSIM, HaarPSI, LPIPS."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def psnr(image: ImageLike, truth: Tensor | np.ndarray, data_range: float = 1.0) 
 
     **Arguments:**
     - `image`, `truth`: `(batch, channels, h, w)`, on one device. Not clamped.
-    - `data_range`: white, 1 for images in [0, 1]; black is 0.
+    - `data_range`: the value of white, 1 for images in [0, 1]; black is 0.
 
     **Raises:** `ShapeError`; `SettingError` for images of another range.
     """
@@ -69,7 +69,7 @@ def ssim(image: ImageLike, truth: Tensor | np.ndarray, data_range: float = 1.0) 
 
     **Raises:** `ShapeError`, also for images smaller than the window; `SettingError` for images of
     another range.
-    **Source:** Wang et al., Image quality assessment (IEEE TIP 13, 2004); as `piq` computes it.
+    **Source:** Wang et al., Image quality assessment (IEEE TIP 13, 2004); computed by `piq`.
     """
     from piq import ssim as similarity
 
@@ -88,11 +88,11 @@ def ssim(image: ImageLike, truth: Tensor | np.ndarray, data_range: float = 1.0) 
 def haarpsi(image: ImageLike, truth: Tensor | np.ndarray) -> PerImage:
     """Haar wavelet-based perceptual similarity (Reisenhofer et al. 2018), 1 for equal images.
 
-    Unlike LPIPS, it resembles no training loss of this project's priors.
+    Unlike LPIPS, it is not similar to a training loss of this project's priors.
     Images are clamped to [0, 1].
 
     **Raises:** `ShapeError`, also for images that are not grey or RGB, or below 16×16 pixels.
-    **Source:** arXiv 1607.06140; as `piq` computes it.
+    **Source:** arXiv 1607.06140; computed by `piq`.
     """
     from piq import haarpsi as similarity
 
@@ -114,9 +114,9 @@ def lpips(image: ImageLike, truth: Tensor | np.ndarray, net: str = "alex") -> Pe
     """Perceptual distance (Zhang et al. 2018, v0.1): lower is better. Images are clamped to [0, 1].
 
     **Arguments:**
-    - `net`: the backbone; the paper's is `"alex"`. Numbers of different backbones do not compare.
+    - `net`: the backbone; the paper's is `"alex"`. Values of different backbones differ.
 
-    **Raises:** `MissingDependencyError` when the backbone is missing and cannot be downloaded;
+    **Raises:** `MissingDependencyError` if the backbone is missing and cannot be downloaded;
     `ShapeError` for images that are not grey or RGB, or too small for the backbone.
     """
     image, truth = _checked(image, truth)
@@ -142,16 +142,17 @@ METRICS: dict[str, Callable[..., Any]] = {
 
 
 def load_lpips(net: str) -> None:
-    """Download if necessary and load an LPIPS backbone; raises the errors of `lpips`."""
+    """Load an LPIPS backbone, downloading it if necessary.
+
+    **Raises:** the errors of `lpips`.
+    """
     _network(net)
 
 
 @functools.cache
 def _network(net: str) -> torch.nn.Module:
     if net not in BACKBONES:
-        raise SettingError(
-            f"lpips expects net {', '.join(BACKBONES)}; got {net!r}. Name one of them."
-        )
+        raise SettingError(f"lpips expects net as one of {', '.join(BACKBONES)}; got {net!r}.")
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
     try:
@@ -165,12 +166,12 @@ def _network(net: str) -> torch.nn.Module:
         file = folder / BACKBONES[net]
         if file.exists():
             raise MissingDependencyError(
-                f"LPIPS ({net}) expects torchvision's backbone in {file}; that file is damaged. "
-                "Delete it, and run once with a network or replace it."
+                f"LPIPS ({net}) expects torchvision's backbone in {file}; the file is damaged. "
+                "Delete it and run once with an internet connection, or replace it."
             ) from error
         raise MissingDependencyError(
-            f"LPIPS ({net}) expects the backbone {BACKBONES[net]}, and it cannot be downloaded: "
-            f"put that file of torchvision's into {folder}, or run once with a network."
+            f"LPIPS ({net}) expects the backbone {BACKBONES[net]}, which cannot be downloaded. "
+            f"Put that file of torchvision into {folder}, or run once with an internet connection."
         ) from error
 
 

@@ -27,10 +27,10 @@ class Observation:
     **Arguments:**
     - `y`: `(batch, *operator.measurement_shape)`, real or complex, finite; a NumPy array is
       kept as a tensor of its dtype.
-    - `operator`: A, or a deepinv `LinearPhysics` that knows its `img_size`.
+    - `operator`: A, or a deepinv `LinearPhysics` with an `img_size`.
     - `noise_std`: σ of e, for images in [0, 1], one number or one per image; for a complex y, σ of
       the real and of the imaginary part. Kept as `(batch,)`, float64, on the CPU.
-    - `crop`: `(left, top, side)` of the photograph that was measured, where it is known.
+    - `crop`: `(left, top, side)` of the measured square of the photograph, if known.
 
     **Raises:** `ShapeError`; `SettingError` for a batch of 0, NaN or Inf in y, or a negative σ.
     """
@@ -105,14 +105,15 @@ def observe(
     noise_std: Tensor | Sequence[float] | float = 0.0,
     rng: torch.Generator | None = None,
 ) -> Observation:
-    r"""Simulate $y = A x + e$, $e \sim N(0, \sigma^2)$ on every real number of y.
+    r"""Simulate $y = A x + e$, with $e \sim N(0, \sigma^2)$ in every real component of y.
 
     The noise is drawn image by image, so it does not depend on batching.
 
     **Arguments:**
     - `image`: x, `(batch, channels, h, w)` in [0, 1]; a tensor or a NumPy array.
     - `operator`: A, or a deepinv `LinearPhysics`.
-    - `noise_std`: σ in that scale, one number or one per image; the paper's 10/255 is `10 / 255`.
+    - `noise_std`: σ in the scale of x, one number or one per image; the paper's 10/255 is
+      `10 / 255`.
     - `rng`: generator of the noise, required for σ > 0.
 
     **Raises:** `ShapeError`; `SettingError` for an image outside [0, 1], or noise without `rng`.
@@ -125,7 +126,7 @@ def observe(
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise SettingError(
             f"observe expects an image in [0, 1]; got values from {low:.3g} to {high:.3g}. Rescale "
-            "it: the noise's σ and all scores are in that scale."
+            "it: noise_std and all scores refer to [0, 1]."
         )
     clean = Observation(operator(image), operator, noise_std)
     if not clean.is_noisy:
@@ -146,9 +147,9 @@ _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 
 
 def estimate_noise_std(y: Image) -> PerImage:
-    r"""σ of white noise on pictures: $\hat\sigma = \sqrt{\pi/2}\,\operatorname{mean}|L * y| / 6$.
+    r"""σ of white noise in images: $\hat\sigma = \sqrt{\pi/2}\,\operatorname{mean}|L * y| / 6$.
 
-    Accurate to a few percent for blurred pictures; too high for sharp ones by their finest details
+    Accurate to a few percent for blurred images; too high for sharp ones because of fine details
     (for a face by 3/255 without noise, by 0.8/255 at σ = 10/255); useless for downscaled ones.
 
     **Shapes:** `(batch, channels, h, w)`, sides of at least 3, to `(batch,)`.
@@ -157,7 +158,7 @@ def estimate_noise_std(y: Image) -> PerImage:
     batch, channels, height, width = y.shape
     if min(height, width) < 3:
         raise ShapeError(
-            f"estimate_noise_std expects pictures of 3×3 pixels at least; got {width}×{height}. "
+            f"estimate_noise_std expects images of at least 3×3 pixels; got {width}×{height}. "
             "Pass the noise level instead."
         )
     kernel = torch.tensor(_LAPLACIANS, dtype=y.dtype, device=y.device)[None, None]
@@ -166,7 +167,7 @@ def estimate_noise_std(y: Image) -> PerImage:
 
 
 def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:
-    """Standard normal in every real number, drawn on the device of `rng` in single precision."""
+    """Standard normal noise in all real components, in single precision on the device of `rng`."""
     shape = (*like.shape, 2) if like.is_complex() else tuple(like.shape)
     noise = torch.randn(shape, generator=rng, device=rng.device)
     return (torch.view_as_complex(noise) if like.is_complex() else noise).to(like)

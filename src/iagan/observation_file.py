@@ -1,4 +1,4 @@
-"""Observations in files: an .npz of y and a JSON text, written and read."""
+"""Saving and loading of observations: an .npz of y and a JSON text."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from iagan.parse import HEADER_BYTES, parse_json, read_array
 FORMAT, VERSION = "iagan-observation", 1
 
 MOST_MEMBERS = 16
-"""Maximum number of arrays in a file, of which two are read."""
+"""Maximum number of arrays in a file; two of them are read."""
 
 UTF32 = 4
-"""Bytes of a character in a NumPy text."""
+"""Bytes per character of a NumPy string."""
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
-"""Dtypes of y in a file."""
+"""Dtypes allowed for y in a file."""
 
 
 def save_observation(observation: Observation, path: str | os.PathLike[str]) -> None:
     """Write an .npz atomically: `y`, and a JSON text of the operator's spec, σ and crop.
 
     The format, for writing it without iagan, is described in `load_observation`.
-    **Raises:** `OutputError`; `SettingError` for an operator that is not registered (also inside
-    another), or has no spec.
+
+    **Raises:** `OutputError` if it cannot be written; `SettingError` for an operator that is not
+    registered (also inside another), or has no spec.
     """
     about = {
         "format": FORMAT,
@@ -54,16 +55,16 @@ def save_observation(observation: Observation, path: str | os.PathLike[str]) -> 
 
 
 def load_observation(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Observation:
-    """Read a file of `save_observation`, without running any code in it.
+    """Read a file written by `save_observation`, without running any code in it.
 
     The file holds `y`, float32, float64, complex64 or complex128, `(batch, ...)`, and `about`, a
     JSON text with `format`, `version`, `operator`, `noise_std` and `crop`.
 
     **Arguments:**
-    - `limits`: `array_bytes` bounds y and, as `pixels`, what the operator asks for
+    - `limits`: `array_bytes` bounds y and, like `pixels`, the operator
       (`iagan.operators.from_spec`); `text_bytes` and `nesting` bound `about`.
 
-    **Raises:** `ObservationFileError`, one line, for everything else.
+    **Raises:** `ObservationFileError`, one line, for any other file.
     """
     source = Path(path)
     y, text = _read_arrays(source, limits)
@@ -93,7 +94,7 @@ def load_observation(path: str | os.PathLike[str], limits: Limits = LIMITS) -> O
 
 
 def _read_arrays(source: Path, limits: Limits) -> tuple[np.ndarray, str]:
-    """y and the text of `about`."""
+    """Read y and the text of `about`."""
     try:
         open_regular(source).close()
         with open_zip(source, MOST_MEMBERS) as archive:
@@ -104,10 +105,8 @@ def _read_arrays(source: Path, limits: Limits) -> tuple[np.ndarray, str]:
             text = _read_member(archive, "about.npy", "US", UTF32 * limits.text_bytes)
             return y, str(text[()])
     except FileNotFoundError:
-        raise ObservationFileError(
-            f"{shown(source)}: there is no such file. Check the path."
-        ) from None
-    except Exception as error:  # zipfile and zlib raise nearly anything for a broken file
+        raise ObservationFileError(f"{shown(source)}: no such file. Check the path.") from None
+    except Exception as error:  # zipfile and zlib may raise anything for a damaged file
         reason = getattr(error, "strerror", None) or shown(error) or type(error).__name__
         raise _refusal(source, reason) from error
 
@@ -129,7 +128,7 @@ def _read_about(source: Path, text: str, limits: Limits) -> dict[str, Any]:
         raise _refusal(source, f"its description is not of format {FORMAT}")
     if about.get("version") != VERSION:
         version = shown(about.get("version"), 40)
-        raise _refusal(source, f"it is of version {version}, and {VERSION} is known")
+        raise _refusal(source, f"expected version {VERSION}, got {version}")
     missing = {"operator", "noise_std", "crop"} - set(about)
     if missing:
         raise _refusal(source, f"its description lacks {', '.join(sorted(missing))}")

@@ -1,4 +1,4 @@
-"""JSON and .npy of strangers, parsed within limits."""
+"""Parsing of untrusted JSON and .npy within limits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from iagan.errors import shown
 from iagan.limits import LIMITS, Limits
 
 HEADER_BYTES = 4096
-"""Maximum size of the header of a .npy; that of a plain array takes 118 bytes."""
+"""Maximum size of the header of a .npy; a plain array's takes 118 bytes."""
 
 
 def parse_json(text: str | bytes, limits: Limits = LIMITS) -> Any:
-    """The value of a JSON text.
-
-    A text may have `limits.text_bytes`, `limits.entries` values and `limits.nesting` levels.
+    """The value of a JSON text of at most `limits.text_bytes` bytes, `limits.entries` values and
+    `limits.nesting` levels.
 
     **Raises:** `ValueError`, one line, for a text that exceeds a limit or is not JSON.
     """
@@ -57,15 +56,15 @@ def _parts(value: Any) -> list[Any]:
 def read_array(
     stream: IO[bytes], kinds: str, most: int, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """The array of a .npy, in the machine's byte order; nothing in it is run.
+    """Read the array of a .npy, in native byte order, without running any code in it.
 
     **Arguments:**
-    - `kinds`: the `dtype.kind`s that are accepted.
-    - `most`: bytes that it may take.
-    - `shape`: that it must have; None: any.
+    - `kinds`: accepted values of `dtype.kind`.
+    - `most`: maximum size in bytes.
+    - `shape`: required shape; None: any.
 
-    **Raises:** `ValueError`, one line, before any value is read where the header tells; whatever
-    `stream` raises.
+    **Raises:** `ValueError`, one line, if possible from the header before any value is read; any
+    exception of `stream`.
     """
     head = io.BytesIO(stream.read(HEADER_BYTES))
     its_shape, by_columns, dtype = read_header(head)
@@ -73,7 +72,7 @@ def read_array(
     if dtype.kind not in kinds or dtype.hasobject:
         raise ValueError(f"an array of {shown(dtype, 40)}, which is not accepted")
     if shape is not None and its_shape != shape:
-        raise ValueError(f"an array of shape {its_shape}, where {shape} was expected")
+        raise ValueError(f"an array of shape {its_shape} instead of {shape}")
     if size > most:
         raise ValueError(f"an array of {size} bytes, above the limit of {most}")
     values = np.empty(size, np.uint8)
@@ -90,21 +89,21 @@ def read_array(
     if not dtype.isnative:
         flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
     if dtype.kind == "U" and size and flat.view(np.uint32).max() > sys.maxunicode:
-        raise ValueError("a text of characters that there are not")
+        raise ValueError("a text with invalid characters")
     return flat.reshape(its_shape, order="F" if by_columns else "C")
 
 
 def read_header(head: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Of a .npy: its shape, whether it is stored by columns, its dtype.
+    """Read the header of a .npy: shape, whether it is in Fortran order, and dtype.
 
     **Raises:** `ValueError`, one line.
     """
     try:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, by_columns, dtype = read[npy.read_magic(head)](head, max_header_size=HEADER_BYTES)
-    except Exception as error:  # its parser of Python literals raises nearly anything
+    except Exception as error:  # NumPy's literal parser may raise anything
         reason = shown(error) if isinstance(error, ValueError) else type(error).__name__
-        raise ValueError(f"not a .npy that can be read ({reason})") from error
+        raise ValueError(f"not a readable .npy ({reason})") from error
     if any(isinstance(side, bool) or not 0 <= side < 2**62 for side in shape):
-        raise ValueError(f"an array of impossible shape {shown(shape, 80)}")
+        raise ValueError(f"an array of invalid shape {shown(shape, 80)}")
     return shape, by_columns, dtype

@@ -1,4 +1,4 @@
-"""The error that a picture's file adds to what was measured: rounding, and JPEG's quantisation."""
+"""The error added to a measurement by its image file: rounding, and JPEG quantisation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from iagan.files import open_regular
 from iagan.limits import LIMITS, Limits
 
 BLOCK = 8
-"""Side of a JPEG's blocks."""
+"""Side of a JPEG block in pixels."""
 MOST = 128 * BLOCK
-"""Longest side that is looked at, in pixels."""
+"""Longest side that is analysed, in pixels."""
 COLOUR = {"Y": 1.0, "Cb": (0.344136**2 + 1.772**2) / 3, "Cr": (1.402**2 + 0.714136**2) / 3}
 """Mean square factor of Y, Cb and Cr in R, G and B."""
 FREQUENCY = np.hypot(*np.mgrid[:BLOCK, :BLOCK]).ravel()
-"""Of each coefficient of a block, in half periods a block."""
+"""Frequency of each coefficient of a block, in half periods per block."""
 FALL = 2.0
-"""Power of the frequency by which coefficients fall, chosen on validation faces of 16 to 128 px at
+"""Exponent of the coefficients' decay with frequency, tuned on validation faces of 16 to 128 px at
 qualities 30 to 95: the estimate is 0.9 to 1.3 times the true error from 32 px on."""
 
 
@@ -29,11 +29,11 @@ def rounding_std(path: str | os.PathLike[str], limits: Limits = LIMITS) -> float
     r"""Standard deviation of the error that the file adds to each pixel, for images in [0, 1].
 
     Rounding to b bits: $1 / (\sqrt{12}\,(2^b - 1))$. A JPEG's error is estimated from its
-    quantisation tables and its own coefficients: one that is not rounded to zero has the error of
-    rounding, $q^2 / 12$; those that are rounded to zero follow a Laplace distribution whose scale
-    the share of the others tells.
+    quantisation tables and its own coefficients: those not rounded to zero have the mean square
+    rounding error $q^2 / 12$; those rounded to zero follow a Laplace distribution whose scale is
+    determined by the fraction of the others.
 
-    **Raises:** `ImageFileError` when it is no picture that can be read.
+    **Raises:** `ImageFileError` if it is not a readable image.
     """
     with (
         refusing(str(path), IMAGE, limits),
@@ -50,20 +50,20 @@ def rounding_std(path: str | os.PathLike[str], limits: Limits = LIMITS) -> float
 
 
 def _middle(picture: Pillow.Image) -> Pillow.Image:
-    """Whole blocks of the middle of a large picture, which tell as much as all."""
+    """Complete blocks from the middle of a large image, which are representative of it."""
     sides = [(side, min(side, MOST)) for side in picture.size]
     left, top = ((side - part) // 2 // BLOCK * BLOCK for side, part in sides)
     return picture.crop((left, top, left + sides[0][1], top + sides[1][1]))
 
 
 def _jpeg_std(picture: Pillow.Image, tables: dict[int, list[int]]) -> float:
-    """Of each pixel's R, G and B on average, where white is 255."""
+    """Standard deviation of a JPEG's error, averaged over R, G and B, where white is 255."""
     grey = picture.mode == "L"
     channels = [picture] if grey else list(picture.convert("RGB").convert("YCbCr").split())
     variance = 0.0
     for index, (channel, name) in enumerate(zip(channels, COLOUR, strict=False)):
         table = np.asarray(tables.get(min(index, max(tables)), tables[0]), dtype=np.float64)
-        table = np.maximum(table, 1)  # 0 stands in no table but a forged one
+        table = np.maximum(table, 1)  # valid tables have no 0
         values = np.asarray(channel, dtype=np.float64) - 128
         own = _channel_variance(values, table) if index == 0 else _colour_variance(values, table)
         variance += COLOUR[name] * own
@@ -71,7 +71,7 @@ def _jpeg_std(picture: Pillow.Image, tables: dict[int, list[int]]) -> float:
 
 
 def _colour_variance(values: np.ndarray, table: np.ndarray) -> float:
-    """Of colour, stored at half the size: what that leaves out is an octave of detail."""
+    """Error variance of a chroma channel, stored at half the size without the finest octave."""
     height, width = (side // 2 * 2 for side in values.shape)
     halved = values[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
     scales = _scales(halved, table)
@@ -81,18 +81,18 @@ def _colour_variance(values: np.ndarray, table: np.ndarray) -> float:
 
 
 def _channel_variance(values: np.ndarray, table: np.ndarray) -> float:
-    """Mean square error of a channel's pixels, which is that of its blocks' coefficients."""
+    """Mean square error of a channel's pixels, which equals that of its blocks' coefficients."""
     scales = _scales(values, table)
     share = np.exp(-table / (2 * scales))
     zeroed = _truncated_laplace_variance(scales, table / 2)
     each = share * table**2 / 12 + (1 - share) * zeroed
-    each[0] = table[0] ** 2 / 12  # a block's mean is rounded like anything else
+    each[0] = table[0] ** 2 / 12  # the DC coefficient has the plain rounding error
     return float(np.mean(each))
 
 
 def _scales(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Laplace scales of the 64 coefficients, falling with the frequency as pictures' do, such that
-    as many are not zero as in this channel.
+    """Laplace scales of the 64 coefficients, decaying with frequency as in natural images, that
+    match the number of nonzero coefficients of this channel.
     """
     height, width = (-(-side // BLOCK) * BLOCK for side in values.shape)
     padded = np.pad(values, ((0, height - values.shape[0]), (0, width - values.shape[1])), "edge")
@@ -103,7 +103,7 @@ def _scales(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     kept = float((coefficients > table / 2)[:, 1:].sum()) / len(blocks)
     shape = (1 + FREQUENCY) ** -FALL
     low, high = 1e-3, 1e5
-    for _ in range(60):  # the number that is expected grows with the scale
+    for _ in range(60):  # bisection: the expected number grows with the scale
         middle = math.sqrt(low * high)
         expected = np.exp(-table / (2 * middle * shape))[1:].sum()
         low, high = (middle, high) if expected < max(kept, 0.1) else (low, middle)
@@ -118,7 +118,7 @@ def _truncated_laplace_variance(scale: np.ndarray, bound: np.ndarray) -> np.ndar
 
 
 def _cosines() -> np.ndarray:
-    """The orthonormal DCT-II of a block's rows, `(8, 8)`."""
+    """Matrix of the orthonormal DCT-II of 8 values, `(8, 8)`."""
     k, n = np.arange(BLOCK)[:, None], np.arange(BLOCK)[None]
     matrix = np.cos(np.pi * (2 * n + 1) * k / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     matrix[0] /= math.sqrt(2)

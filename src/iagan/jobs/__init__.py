@@ -1,4 +1,4 @@
-"""Jobs: files in, recovered images out; on this machine or by an executor on others."""
+"""Batch recovery of files, on this machine or by an executor on others."""
 
 from iagan.jobs.inputs import Camera, Input, find_inputs, load_input, load_truth
 from iagan.jobs.job import Job, run_job, run_jobs

@@ -1,4 +1,4 @@
-"""What is to be recovered: observations, plain images with the camera that made them, the truth."""
+"""Inputs of a recovery: observations, plain images with a camera, and true images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Shape = tuple[int, int, int]
 Box = tuple[int, int, int]
 
 VISIBLE = 0.5 / 255
-"""Error of a file above which it is spoken of: rounding to 8 bits is less."""
+"""Error of a file above which a message mentions it; rounding to 8 bits is below."""
 
 logger = logging.getLogger("iagan")
 
@@ -44,11 +44,11 @@ class Camera:
     """How plain images were measured.
 
     **Arguments:**
-    - `operator`: A; or a function from an image's shape to it; None: there are only observations.
-    - `noise_std`: σ for images in [0, 1]; `"auto"`: estimated from each picture, as it also is for
-      `Identity` where none is given. At least that of the file's rounding, or of its JPEG's
+    - `operator`: A, or a function of an image's shape that returns it; None: only observations.
+    - `noise_std`: σ for images in [0, 1]; `"auto"`: estimated from each image, as is also done for
+      `Identity` if none is given. At least the rounding error of the file, or the error of its JPEG
       compression.
-    - `crop`: `(left, top, side)` of each picture, in pixels; None: what the prior expects.
+    - `crop`: `(left, top, side)` of each image, in pixels; None: the crop that the prior expects.
     """
 
     operator: LinearOperator | Callable[[Shape], LinearOperator] | None = None
@@ -58,11 +58,11 @@ class Camera:
 
 @dc.dataclass(frozen=True, eq=False)
 class Input:
-    """One file: what was measured, the true images if they are known, what was assumed.
+    """One input file: its observation, the true images if known, and messages.
 
     **Arguments:**
     - `truth`: `(1 or b, *image_shape)` for an observation of b images, or None.
-    - `messages`: what was assumed or estimated in reading it, one line each.
+    - `messages`: assumptions and estimates made in reading it, one line each.
     """
 
     path: Path
@@ -71,21 +71,21 @@ class Input:
     messages: tuple[str, ...] = ()
 
     def truth_of(self, index: int) -> Image | None:
-        """The true image of that image of the observation, `(1, *image_shape)`."""
+        """The true image of the image at `index`, `(1, *image_shape)`."""
         return None if self.truth is None else self.truth[min(index, len(self.truth) - 1)][None]
 
 
 def find_inputs(
     names: Iterable[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None
 ) -> list[Path]:
-    """The .npz files and images among files and folders, in order, each once.
+    """The .npz files and images among files and folders, in order, without duplicates.
 
-    A folder that cannot be read stays what it is, and cannot be loaded.
+    A folder that cannot be read is returned itself, and fails when it is loaded.
 
     **Arguments:**
-    - `output`: a folder of results: where it is also among `names`, those in it are passed over.
+    - `output`: a folder of results; if it is also among `names`, the results in it are skipped.
 
-    **Raises:** `ImageFileError` when there is none.
+    **Raises:** `ImageFileError` if there is none.
     """
     given = [Path(name) for name in names]
     paths: list[Path] = []
@@ -96,7 +96,7 @@ def find_inputs(
             paths.append(path)
     if not paths:
         named = ", ".join(map(shown, given[:10]))
-        raise ImageFileError(f"No image and no .npz in {named}. Name files or folders.")
+        raise ImageFileError(f"No image and no .npz in {named}. Give files or folders.")
     return list(dict.fromkeys(paths))
 
 
@@ -117,10 +117,11 @@ def load_input(
     truth: str | os.PathLike[str] | None = None,
     limits: Limits = LIMITS,
 ) -> Input:
-    """An observation (.npz), or a plain image that `camera` made.
+    """Load an observation (.npz), or a plain image measured by `camera`.
 
     **Arguments:**
-    - `truth`: the true image, cropped as the observation was; of a folder the one of `path`'s stem.
+    - `truth`: the true image, which is cropped like the observation; or a folder with an image of
+      `path`'s stem.
 
     **Raises:** `FileError`, `SettingError`, `ShapeError`.
     """
@@ -144,15 +145,14 @@ def load_input(
 def _load_own(path: Path, camera: Camera, prior: Generator, limits: Limits) -> Observation:
     if camera.operator is not None or camera.noise_std:
         raise SettingError(
-            f"{shown(path)} says itself how it was measured; leave the operator and the noise "
-            "out for .npz files."
+            f"{shown(path)} includes its operator and noise; leave them out for .npz files."
         )
     observation = load_observation(path, limits)
     shape = observation.operator.image_shape
     if shape != prior.image_shape:
         raise ObservationFileError(
-            f"{shown(path)} measures images of shape {shape}, and prior {prior.about.name} gives "
-            f"{prior.image_shape}. Take the prior that it was observed for."
+            f"{shown(path)} expects a prior of image shape {shape}; {prior.about.name} has "
+            f"{prior.image_shape}. Use the prior that it was observed for."
         )
     return observation
 
@@ -163,7 +163,7 @@ def _observe_picture(
     photo = load_image(path, limits)
     if camera.operator is None:
         raise SettingError(
-            f"{shown(path)} is a plain image: say by which operator it was measured, as "
+            f"{shown(path)} is a plain image: give the operator that measured it, such as "
             "--operator bicubic --scale 4."
         )
     operator = camera.operator
@@ -173,7 +173,8 @@ def _observe_picture(
     shape = operator.image_shape if masked else operator.measurement_shape
     if len(shape) != 3 or operator.complex_valued:
         raise SettingError(
-            f"--operator {operator.name} does not give a picture; make an .npz with iagan observe."
+            f"--operator {operator.name} does not produce an image; make an .npz with iagan "
+            "observe."
         )
     picture, messages = _fit(photo, path, camera.crop, operator, shape)
     y = operator(picture) if masked else picture
@@ -204,33 +205,33 @@ def _is_constant(pixels: Tensor) -> bool:
 def _noise_std(
     y: Image, camera: Camera, operator: LinearOperator, rounding: float
 ) -> tuple[float, list[str]]:
-    """σ as it was said, or estimated, at least that of the file's own error; and what to say."""
-    unsaid = isinstance(operator, Identity) and not camera.noise_std
-    if camera.noise_std != "auto" and not unsaid:
+    """σ as given or estimated, at least the file's own error; and messages."""
+    missing = isinstance(operator, Identity) and not camera.noise_std
+    if camera.noise_std != "auto" and not missing:
         if rounding <= max(camera.noise_std, VISIBLE):
             return max(camera.noise_std, rounding), []
         return rounding, [
-            f"a JPEG, whose compression is taken as noise of {255 * rounding:.1f}/255."
+            f"a JPEG, whose compression is treated as noise of {255 * rounding:.1f}/255."
         ]
     if not isinstance(operator, UniformBlur | Identity):
         raise SettingError(
-            f"--noise auto expects pictures of --operator blur or denoise; got {operator.name}, "
-            "whose detail looks like noise. Give the noise's std, /255."
+            f"--noise auto expects images of --operator blur or denoise; got {operator.name}, "
+            "whose details look like noise. Give the noise std, /255."
         )
     sigma = max(float(estimate_noise_std(y)), rounding)
-    return sigma, [f"noise of about {255 * sigma:.1f}/255, estimated from the picture."]
+    return sigma, [f"noise of about {255 * sigma:.1f}/255, estimated from the image."]
 
 
 def _side(photo: Image, crop: Box | None) -> int:
-    """Side of the square that is taken, in pixels."""
+    """Side of the square that is used, in pixels."""
     return min(photo.shape[-2:]) if crop is None else crop[2]
 
 
 def _fit(
     photo: Image, path: Path, crop: Box | None, operator: LinearOperator, shape: tuple[int, ...]
 ) -> tuple[Image, tuple[str, ...]]:
-    """The picture at the size of y, and what was done to it. Only a downscaled photograph may be
-    resized: it stays one.
+    """The image at the size of y, with messages. Only a downscaled photograph may be resized, since
+    it is still one afterwards.
     """
     height, width = shape[1:]
     if tuple(photo.shape[-2:]) == (height, width) and crop is None:
@@ -243,11 +244,11 @@ def _fit(
         raise ImageFileError(
             f"--operator {operator.name} with this prior expects an image of {width}×{height}; "
             f"{shown(path)} is {photo.shape[-1]}×{photo.shape[-2]}. "
-            f"Cut that square out with --crop LEFT,TOP,{height}."
+            f"Crop it with --crop LEFT,TOP,{height}."
         )
     return square, (
-        f"a square of {side} px, resized to the {height} px that a ×{operator.scale} photograph "
-        "has for this prior.",
+        f"a square of {side} px, resized to {height} px, the size of a ×{operator.scale} "
+        "photograph for this prior.",
     )
 
 
@@ -257,7 +258,7 @@ def _truth_file(truth: Path, path: Path) -> Path:
     same = [each for each in images_in(truth) if each.stem == path.stem]
     if not same:
         raise ImageFileError(
-            f"--truth {shown(truth)} has no image named {shown(path.stem)}.*; put it there."
+            f"--truth {shown(truth)} has no image named {shown(path.stem)}.*; add it."
         )
     return same[0]
 
@@ -271,17 +272,17 @@ def load_truth(
     or_centred: bool = True,
     limits: Limits = LIMITS,
 ) -> Image:
-    """The true image, cropped as the observation was: `(1, 3, *size)`.
+    """Load the true image, cropped like the observation: `(1, 3, *size)`.
 
-    An image that has `size` already, with no square asked for, is taken as it is.
+    An image that already has `size` is used unchanged if `square` is None.
 
     **Arguments:**
-    - `square`: `(left, top, side)` that was observed, in pixels, if it is known.
+    - `square`: `(left, top, side)` of the observed square, in pixels, if known.
     - `size`: `(height, width)`.
     - `crop`: the prior's crop of aligned photographs.
-    - `or_centred`: whether the centred square is taken where neither tells of another.
+    - `or_centred`: whether to use the centred square if neither is given.
 
-    **Raises:** `ImageFileError`, `SettingError`; `ShapeError` where the square is unknown.
+    **Raises:** `ImageFileError`, `SettingError`; `ShapeError` if the square is unknown.
     """
     truth = load_image(path, limits)
     if tuple(truth.shape[-2:]) == tuple(size) and square is None:
@@ -289,7 +290,7 @@ def load_truth(
     if square is None and not or_centred:
         raise ShapeError(
             f"{shown(path)} is {truth.shape[-1]}×{truth.shape[-2]} and the image "
-            f"{size[1]}×{size[0]}. Say which square of it was observed: --prior P or --crop "
+            f"{size[1]}×{size[0]}. Specify the observed square: --prior P or --crop "
             "LEFT,TOP,SIDE."
         )
     return crop_square(truth, square, crop, (size[0], size[1]))

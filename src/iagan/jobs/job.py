@@ -1,4 +1,4 @@
-"""A job is a value: what is recovered, by which methods, and how that is computed."""
+"""Jobs: picklable values that are run in this process or by an executor."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from iagan.observation import Observation
 from iagan.priors import Generator
 
 IN_FLIGHT = 16
-"""Jobs that an executor is given at once: enough to keep a node busy, few enough for its memory."""
+"""Maximum number of jobs submitted to an executor at once, as a compromise between its utilisation
+and its memory."""
 
 
 class Executor(Protocol):
-    """What runs jobs: `concurrent.futures.ProcessPoolExecutor(4)`, dask's client, or your own."""
+    """Runs jobs: a `concurrent.futures.ProcessPoolExecutor(4)`, a dask client, or your own."""
 
     def submit(self, function: Any, job: bytes, /) -> Any:
-        """A future of `function(job)`: an object with `result()` and `cancel()`."""
+        """Submit `function(job)`; returns a future, an object with `result()` and `cancel()`."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class Job:
-    """Images of one observation, to be recovered by some methods. It pickles.
+    """An observation to recover by some methods; picklable.
 
     **Arguments:**
-    - `observation`: y of `(b, ...)`, its operator and noise.
-    - `methods`: run one after another; what they share runs once.
-    - `prior`: a generator, or the name or path of one, which the process that runs the job loads.
-    - `seed`: of the random starts: one for all images, or one an image.
+    - `observation`: y, `(b, ...)`, with its operator and noise level.
+    - `methods`: run in turn; parts they share run once.
+    - `prior`: a generator, or the name or path of one, which is loaded where the job runs.
+    - `seed`: seed of the random starts, for all images or one per image.
     - `execution`: device, precision, threads, …
     """
 
@@ -49,7 +50,10 @@ class Job:
         return len(self.observation)
 
     def results(self, on_event: EventCallback | None = None) -> Iterator[Reconstruction]:
-        """A result of each method, as soon as it is there. Errors: those of `reconstruct_all`."""
+        """Yield the result of each method as soon as it is available.
+
+        **Raises:** the errors of `reconstruct_all`.
+        """
         return reconstruct_all(
             self.observation,
             self.prior,
@@ -65,10 +69,10 @@ Answer: TypeAlias = tuple[Job, Reconstruction | IaganError]
 
 
 def run_job(job: bytes) -> bytes:
-    """All results of a pickled job, pickled: what an executor runs in a process of its own.
+    """All results of a pickled job, pickled; the function that an executor runs.
 
-    As bytes, since tensors would otherwise travel by handles that only processes of one machine
-    can share, and not many of them.
+    Job and results are bytes, since tensors would otherwise be sent as shared-memory handles, which
+    are limited in number and to one machine.
     """
     return pickle.dumps(list(pickle.loads(job).results()))
 
@@ -76,13 +80,14 @@ def run_job(job: bytes) -> bytes:
 def run_jobs(
     jobs: Iterable[Job], executor: Executor | None = None, on_event: EventCallback | None = None
 ) -> Iterator[Answer]:
-    """Results of all jobs, in order. A job that fails gives its error, and the others go on.
+    """Yield the results of all jobs, in order. A job that fails yields its error; the others
+    continue.
 
     **Arguments:**
-    - `executor`: what runs them; at most `IN_FLIGHT` jobs wait there. None: this process, where a
+    - `executor`: runs the jobs, at most `IN_FLIGHT` at once; None: this process, where a
       `Cancelled` (Ctrl-C, an exception of `on_event`) is the last answer and holds the best images
       so far.
-    - `on_event`: hears every step of jobs that run in this process.
+    - `on_event`: called after every step of jobs that run in this process.
     """
     return _here(jobs, on_event) if executor is None else _elsewhere(jobs, executor)
 
@@ -113,7 +118,7 @@ def _elsewhere(jobs: Iterable[Job], executor: Executor) -> Iterator[Answer]:
 
 
 def _submitted(job: Job, executor: Executor) -> Any:
-    """A future, also of what could not even be sent there."""
+    """A future of the job, which holds the exception if it could not be submitted."""
     try:
         return executor.submit(run_job, pickle.dumps(job))
     except Exception as error:
@@ -128,10 +133,10 @@ def _answers(job: Job, future: Any) -> Iterator[Answer]:
     except IaganError as error:
         yield job, error
         return
-    except Exception as error:  # whatever the executor raises where it could not run the job
+    except Exception as error:  # the executor may raise anything if it could not run the job
         lost = IaganError(
             f"The executor could not run a job: {type(error).__name__}: {str(error)[:200]}. "
-            "See that its workers live and have iagan."
+            "Check that its workers are running and have iagan installed."
         )
         lost.__cause__ = error
         yield job, lost
@@ -143,7 +148,7 @@ def _answers(job: Job, future: Any) -> Iterator[Answer]:
 def tell(on_event: EventCallback | None, event: Event) -> None:
     """Call `on_event` outside of a reconstruction.
 
-    **Raises:** `Cancelled`, without a result, where the callback raises an exception.
+    **Raises:** `Cancelled`, without a result, if the callback raises an exception.
     """
     if on_event is None:
         return
@@ -151,5 +156,5 @@ def tell(on_event: EventCallback | None, event: Event) -> None:
         on_event(event)
     except Exception as error:
         raise Cancelled(
-            f"Cancelled by on_event ({type(error).__name__}); what was finished is kept.", None
+            f"Cancelled by on_event ({type(error).__name__}); finished results are kept.", None
         ) from error

@@ -1,4 +1,4 @@
-"""What became of one image of one input by one method."""
+"""The outcome of a recovery for one image and method."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from iagan.types import Image
 
 @dc.dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one image of one input by one method.
+    """The outcome of a recovery for one image of one input by one method.
 
     **Arguments:**
-    - `path`: the input.
-    - `status`: `"done"`; `"skipped"`: it was there already, made with the same settings;
-      `"stopped"`: cancelled, `output` is the best so far; `"failed"`: see `error`.
-    - `index`: which image of the observation.
-    - `method`: its name; None where the input could not be read.
-    - `output`: the PNG.
-    - `image`: `(1, channels, h, w)`, where it was made now.
-    - `record`: a JSON object: file, method, seconds, residual, settings, messages, and scores where
-      there is a truth.
-    - `input`: what was read.
+    - `path`: the input file.
+    - `status`: `"done"`; `"skipped"`: already recovered with the same settings; `"stopped"`:
+      cancelled, `output` is the best image so far; `"failed"`: see `error`.
+    - `index`: index of the image in the observation.
+    - `method`: name of the method; None if the input could not be read.
+    - `output`: path of the PNG.
+    - `image`: `(1, channels, h, w)`; None unless it was recovered now.
+    - `record`: a JSON object with file, method, seconds, residual, settings, messages, and scores
+      if the truth is known.
+    - `input`: the loaded input.
+    - `error`: the error of a failed one.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Where recovered images go, and which of them are there already, made with the same settings."""
+"""Output files of recovered images, with the settings that they were made with."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from iagan.priors import Generator
 from iagan.types import Image
 
 KEYWORD = "iagan"
-"""The text chunk of a PNG that holds the settings it was made with."""
+"""Keyword of the PNG text chunk with the settings of a recovered image."""
 PARTIAL = '{"partial": true}'
-"""What that chunk is for the best image so far."""
+"""Content of that chunk in the best image so far."""
 
 OTHER = {
     "observation": "another measurement",
@@ -32,22 +32,22 @@ OTHER = {
     "seed": "another seed",
     "precision": "another precision",
 }
-"""How a message names each of the settings that differ."""
+"""Descriptions of differing settings, for messages."""
 
 
 class Outputs:
-    """One PNG for one image and one method, else a folder for STEM_METHOD.png.
+    """The output of a recovery: one PNG for one image and method, or a folder of STEM_METHOD.png.
 
     **Arguments:**
-    - `output`: a name that ends in .png, or a folder; missing folders are made.
-    - `inputs`: all of them. Where two have one stem, their outputs begin with the whole name, or
-      that of the folder before it.
-    - `methods`: how many there will be.
-    - `overwrite`: replace images that are there, instead of keeping those that were made with the
-      same settings and refusing to replace others.
+    - `output`: a path ending in .png, or a folder; missing folders are created.
+    - `inputs`: all input files. If two have the same stem, the names of their outputs begin with
+      the full file name, preceded by the folder's name if necessary.
+    - `methods`: number of methods.
+    - `overwrite`: replace existing images, instead of skipping those made with the same settings
+      and refusing to replace others.
 
-    **Raises:** `SettingError` where one file cannot hold it all; `OutputError` where nothing can be
-    written.
+    **Raises:** `SettingError` for several images and a single file; `OutputError` if the output
+    cannot be written.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Outputs:
         self.is_file = self.path.suffix.lower() == ".png" and not is_folder(self.path)
         if self.is_file and (len(inputs) > 1 or methods > 1):
             raise SettingError(
-                f"-o {shown(output)} names one file, and there are {len(inputs)} inputs and "
-                f"{methods} methods. Name a folder instead."
+                f"-o {shown(output)} is a single file; got {len(inputs)} inputs and {methods} "
+                "methods. Give a folder instead."
             )
         if self.path.suffix and not self.is_file and not is_folder(self.path):
             raise SettingError(f"-o expects a .png file or a folder; got {shown(output)}.")
@@ -73,11 +73,11 @@ class Outputs:
     def targets(self, path: Path, method: str, count: int) -> list[Path]:
         """The files for the `count` images of an input.
 
-        **Raises:** `SettingError` for several images and one file.
+        **Raises:** `SettingError` for several images and a single file, or a name conflict.
         """
         if self.is_file and count > 1:
             raise SettingError(
-                f"{shown(path)} holds {count} images, and -o names one file; name a folder."
+                f"{shown(path)} has {count} images, but -o is a single file; give a folder."
             )
         if self.is_file:
             return [self.path]
@@ -91,9 +91,9 @@ class Outputs:
         return [self.path / f"{stem}_{method}.png" for stem in stems]
 
     def are_made(self, targets: Sequence[Path], settings: dict[str, Any]) -> bool:
-        """Whether all are there, made with these settings.
+        """Whether all targets exist and were made with these settings.
 
-        **Raises:** `OutputError` where one was made with others, or cannot be written.
+        **Raises:** `OutputError` if one was made with other settings, or cannot be written.
         """
         there = [target for target in targets if check_replaceable(target)]
         if self.overwrite:
@@ -103,20 +103,22 @@ class Outputs:
         return len(there) == len(targets)
 
     def save(self, image: Image, target: Path, settings: dict[str, Any]) -> None:
-        """Write a recovered image, with its settings."""
+        """Write a recovered image together with its settings."""
         save_image(image, target, text={KEYWORD: json.dumps(settings)})
-        with contextlib.suppress(OSError):  # a longer name, which perhaps no file can have
+        with contextlib.suppress(
+            OSError
+        ):  # its longer name may exceed the limit of the file system
             partial_of(target).unlink()
 
     def save_partial(self, image: Image, target: Path) -> Path:
-        """Write the best image so far, beside where the finished one will be."""
+        """Write the best image so far to `partial_of(target)`; returns its path."""
         partial = partial_of(target)
         save_image(image, partial, text={KEYWORD: PARTIAL})
         return partial
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """What the outputs of each input begin with: the shortest that no other has."""
+    """Prefixes of the outputs' names: for each input the shortest unique one."""
     labels: dict[Path, str] = {}
     for candidate in (
         lambda path: path.stem,
@@ -132,7 +134,7 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def partial_of(target: Path) -> Path:
-    """The name for the best image so far, which is not taken for a finished one."""
+    """The file for the best image so far, whose name differs from a finished one's."""
     return target.with_suffix(".partial.png")
 
 
@@ -144,7 +146,7 @@ def is_result(path: Path) -> bool:
 def settings_of(
     observation: Observation, method: Method, prior: str | None, seed: int, precision: str
 ) -> dict[str, Any]:
-    """All that an image depends on, as a JSON object; `prior` is `digest_of_prior`."""
+    """Everything that determines an image, as a JSON object; `prior` is `digest_of_prior`."""
     return {
         "observation": _digest_of_observation(observation),
         "method": method.spec(),
@@ -155,7 +157,7 @@ def settings_of(
 
 
 def digest_of_prior(prior: Generator) -> str:
-    """SHA-256 of its weights."""
+    """SHA-256 of a prior's weights."""
     digest = hashlib.sha256()
     for name, value in sorted(prior.module.state_dict().items()):
         digest.update(name.encode())
@@ -164,7 +166,7 @@ def digest_of_prior(prior: Generator) -> str:
 
 
 def _digest_of_observation(observation: Observation) -> str | None:
-    """SHA-256 of y, the operator and σ; None where the operator cannot be described."""
+    """SHA-256 of y, the operator and σ; None if the operator has no spec."""
     try:
         operator = observation.operator.spec()
     except SettingError:
@@ -182,14 +184,14 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
     except ValueError:
         known = None
     if not isinstance(known, dict):
-        other = "nobody knows how it was made"
+        other = "its settings are unknown"
     elif settings["observation"] is None:
-        other = "whether its operator, which has no spec, is this one is not known"
+        other = "its operator cannot be compared, since it has no spec"
     else:
         names = [name for name, value in settings.items() if known.get(name) != value]
         if not names:
             return
         other = f"it was made with {' and '.join(OTHER[name] for name in names)}"
     raise OutputError(
-        f"{shown(target)} exists, and {other}. Overwrite it (--overwrite), or name another folder."
+        f"{shown(target)} exists, and {other}. Overwrite it (--overwrite), or use another folder."
     )

@@ -1,4 +1,4 @@
-"""Which images are to be recovered together, by which methods, and which are there already."""
+"""Planning of a recovery: which images are recovered together, by which methods, or skipped."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from iagan.operators import LinearOperator
 from iagan.priors import Generator
 
 MethodChoice: TypeAlias = "Method | str | None | Callable[[Observation, Generator], Method]"
-"""A method; the name of a preset; None, the default one; or a function that chooses."""
+"""A method, the name of a preset, None (the default preset), or a function returning a method."""
 
 
 @dc.dataclass(frozen=True, eq=False)
 class Planned:
-    """An input, where its images go, and the methods that are still to run, by name.
+    """An input, with its output files and the methods that have yet to run.
 
     **Arguments:**
-    - `targets`, `settings`: by a method's name: a file an image, and what the images depend on.
+    - `targets`, `settings`: by name of the method: one file per image, and the images' settings.
     """
 
     input: Input
@@ -40,7 +40,7 @@ class Planned:
         return len(self.input.observation)
 
     def goes_with(self, other: Planned) -> bool:
-        """Whether both can be recovered at once: the same camera and methods."""
+        """Whether both can be recovered in one job: same operator and methods."""
         mine, its = self.input.observation, other.input.observation
         return (
             self.waiting == other.waiting
@@ -51,13 +51,13 @@ class Planned:
 
 
 class Planner:
-    """Reads inputs and groups those that go together.
+    """Reads inputs and groups those that can be recovered together.
 
     **Arguments:**
     - `choices`, `effort`: the methods, and the effort of those given by name.
-    - `seed`, `precision`: what an image depends on besides.
-    - `truth`: the true image, or a folder of them.
-    - `limits`: what an input may ask for.
+    - `seed`, `precision`: other settings that determine an image.
+    - `truth`: the true image, or a folder of true images.
+    - `limits`: bounds on the inputs.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Planner:
         self.choices, self.effort, self.seed, self.precision = choices, effort, seed, precision
         self.prior_digest = digest_of_prior(generator)
         self.ready: collections.deque[Outcome] = collections.deque()
-        """What needs no job: inputs that cannot be read, images that are there already."""
+        """Outcomes that need no job: of unreadable inputs, and images recovered earlier."""
         self.expected: dict[Path, int] = {}
-        """How many outcomes an input that was read will have."""
+        """Number of outcomes of each input that was read."""
 
     def groups(self, paths: list[Path]) -> Iterator[list[Planned]]:
-        """Neighbours that go together, as many as it is worth."""
+        """Groups of consecutive inputs that can be recovered together, of preferred batch size."""
         group: list[Planned] = []
         for path in paths:
             try:
@@ -135,14 +135,14 @@ class Planner:
                 method = presets.preset(choice, observation, self.generator, self.effort)
             if methods.setdefault(method.name, method) != method:
                 raise SettingError(
-                    f"Two methods are called {method.name}, and their images would be one file. "
-                    "Recover with each into a folder of its own."
+                    f"Two methods are called {method.name}, so their images would have the same "
+                    "file name. Use a separate folder for each."
                 )
         return methods
 
 
 def _are_alike(first: LinearOperator, second: LinearOperator) -> bool:
-    """Whether two operators are the same; those without a spec only if they are one object."""
+    """Whether two operators are equal; those without a spec only if they are the same object."""
     try:
         return first is second or first.spec() == second.spec()
     except SettingError:
@@ -150,7 +150,7 @@ def _are_alike(first: LinearOperator, second: LinearOperator) -> bool:
 
 
 def _restarts(method: Method) -> int:
-    """Starts of z an image, of whichever method inside has most."""
+    """Maximum number of starts of z per image, over a method and its inner methods."""
     values = [getattr(method, field.name) for field in dc.fields(method)]  # type: ignore[arg-type]
     inner = [_restarts(value) for value in values if isinstance(value, Method)]
     return max([getattr(method, "restarts", 1), *inner])

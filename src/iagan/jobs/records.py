@@ -1,4 +1,4 @@
-"""Records: what a reconstruction is worth a line of JSON; the folder of a resumable run."""
+"""Records of reconstructions, one JSON object per line, and the folder of a resumable run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from iagan.parse import parse_json
 
 SETTINGS, RECORDS = "settings.json", "records.jsonl"
 TABLES = ("table.md", "table.tex", "table.csv")
-DELETE = "Delete that line: it is run again."
+DELETE = "Delete that line; it will be run again."
 LARGEST = 1e100
-"""Of numbers that are averaged; the square of it is finite."""
+"""Maximum magnitude of values that are averaged; its square is finite."""
 
 
 def measured(result: Reconstruction, index: int) -> dict[str, Any]:
-    """What a record says of one image of a result: its time, iterations and residuals."""
+    """Time, iterations and residuals of one image of a result, for its record."""
     return {
         "seconds": round(result.seconds / len(result.image), 3),
         "steps": int(result.iterations[index]),
@@ -37,7 +37,7 @@ def measured(result: Reconstruction, index: int) -> dict[str, Any]:
 
 
 def software() -> dict[str, Any]:
-    """Versions of the packages that numbers depend on, of Python, and the kind of machine."""
+    """Versions of Python and of the packages that results depend on, and the machine type."""
     packages = ("iagan", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
     return {
         "versions": {package: version(package) for package in packages},
@@ -47,7 +47,7 @@ def software() -> dict[str, Any]:
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    """One line of strict JSON in ASCII; what is not finite (the PSNR of equal images) is null."""
+    """One line of strict ASCII JSON; non-finite numbers (the PSNR of equal images) become null."""
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.items()
@@ -56,16 +56,16 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 
 class RunFolder:
-    """Records of a run that may be killed at any moment and started again.
+    """The folder of a run, with its records, which can be killed and resumed at any time.
 
     **Arguments:**
-    - `path`: the folder; made if missing.
-    - `settings`: a JSON object. What `compared` names must be as it was when the run began.
-    - `keys`: what every record has, and of which kind, one of `KINDS`.
-    - `limits`: `text_bytes` bounds each file, `nesting` what is in a line.
+    - `path`: the folder; created if missing.
+    - `settings`: a JSON object. The entries in `compared` must be the same as when the run started.
+    - `keys`: fields of every record with their kinds, out of `KINDS`.
+    - `limits`: `text_bytes` bounds each file, `nesting` each line.
 
-    **Raises:** `SettingError` when the folder holds a run of other settings; `FileError` when its
-    files are damaged; `OutputError` when it cannot be written.
+    **Raises:** `SettingError` if the folder has a run with other settings; `FileError` if its files
+    are damaged; `OutputError` if it cannot be written.
     """
 
     def __init__(
@@ -79,28 +79,28 @@ class RunFolder:
         self.path = path
         self.keys = keys
         self.limits = limits
-        strange = [name for name in (RECORDS, *TABLES) if (path / name).exists()]
-        if strange and not (path / SETTINGS).exists():
+        orphans = [name for name in (RECORDS, *TABLES) if (path / name).exists()]
+        if orphans and not (path / SETTINGS).exists():
             raise FileError(
-                f"{shown(path)} holds {strange[0]} without the {SETTINGS} of its run: nobody knows "
-                "what was run. Put it back, or name another folder."
+                f"{shown(path)} has {orphans[0]} without the {SETTINGS} of its run, so its "
+                "settings are unknown. Restore it, or use another folder."
             )
         keep_settings(path / SETTINGS, settings, compared, limits)
         self._mend()
         self.records()
 
     def _mend(self) -> None:
-        """Drop a last line that was cut off while it was written."""
+        """Remove an incomplete last line, from a run killed while writing it."""
         file = self.path / RECORDS
         if not file.exists():
             return
         content = _read(file, self.limits)
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            write_atomically(file, lambda stream: stream.write(whole))
+        complete = content[: content.rfind(b"\n") + 1]
+        if complete != content:
+            write_atomically(file, lambda stream: stream.write(complete))
 
     def append(self, record: dict[str, Any]) -> None:
-        """One line, on the disk when this returns."""
+        """Append one line; it is on disk when this returns."""
         append_line(self.path / RECORDS, json.dumps(record, ensure_ascii=False))
 
     def records(self) -> list[dict[str, Any]]:
@@ -123,20 +123,19 @@ class RunFolder:
 def keep_settings(
     file: Path, settings: dict[str, Any], compared: tuple[str, ...], limits: Limits = LIMITS
 ) -> None:
-    """Write them; if they are there, see that what `compared` names is as it was.
+    """Write the settings; if the file exists, check that the entries in `compared` are unchanged.
 
-    **Raises:** `SettingError` when it is not; `FileError` when the file is damaged; `OutputError`.
+    **Raises:** `SettingError` if they differ; `FileError` if the file is damaged; `OutputError`.
     """
     if not file.exists():
         write_text(file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
         return
-    known = _object(_read(file, limits), shown(file), "Name another folder.", compared, limits)
+    known = _object(_read(file, limits), shown(file), "Use another folder.", compared, limits)
     for name in compared:
         if known[name] != settings[name]:
             raise SettingError(
-                f"{shown(file.parent)} holds a run with {name} {shown(repr(known[name]))}; this "
-                f"one has {shown(repr(settings[name]))}. Repeat those settings or name another "
-                "folder."
+                f"{shown(file.parent)} has a run with {name} {shown(repr(known[name]))}; got "
+                f"{shown(repr(settings[name]))}. Use the same settings or another folder."
             )
 
 
@@ -146,11 +145,11 @@ def _read(file: Path, limits: Limits) -> bytes:
             content = stream.read(limits.text_bytes + 1)
     except OSError as error:
         raise FileError(
-            f"{shown(file)} cannot be read: {error.strerror}. Name another folder."
+            f"{shown(file)} cannot be read: {error.strerror}. Use another folder."
         ) from error
     if len(content) > limits.text_bytes:
         raise FileError(
-            f"{shown(file)} is above the limit of {limits.text_bytes} bytes. Name another folder, "
+            f"{shown(file)} is above the limit of {limits.text_bytes} bytes. Use another folder, "
             "or raise Limits.text_bytes."
         )
     return content
@@ -159,7 +158,7 @@ def _read(file: Path, limits: Limits) -> bytes:
 def _object(
     text: bytes, place: str, advice: str, keys: Iterable[str], limits: Limits
 ) -> dict[str, Any]:
-    """A JSON object that has `keys`."""
+    """Parse a JSON object that must have `keys`."""
     try:
         content = parse_json(text, limits)
     except ValueError:
@@ -167,13 +166,13 @@ def _object(
     if not isinstance(content, dict) or not set(keys) <= content.keys():
         expected = f" with {', '.join(keys)}" if keys else ""
         raise FileError(
-            f"{place}: a JSON object{expected} was expected; got {shown(repr(text[:40]))}. {advice}"
+            f"{place}: expected a JSON object{expected}; got {shown(repr(text[:40]))}. {advice}"
         )
     return content
 
 
 def _is_number(value: Any, most: float) -> bool:
-    return type(value) in (int, float) and abs(value) <= most  # NaN is not
+    return type(value) in (int, float) and abs(value) <= most  # false for NaN
 
 
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -183,4 +182,4 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "a number or null": lambda value: value is None or _is_number(value, LARGEST),
     "a finite number": lambda value: _is_number(value, sys.float_info.max),
 }
-"""Kinds of values in a record, as a message names them."""
+"""Kinds of values in a record, by their names in messages."""

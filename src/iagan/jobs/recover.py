@@ -1,4 +1,4 @@
-"""Files in, recovered images out: what `iagan reconstruct` does, for Python, a page, a cluster."""
+"""`recover`: `iagan reconstruct` for use from Python, for example in a web server or a cluster."""
 
 from __future__ import annotations
 
@@ -44,36 +44,38 @@ def recover(
     executor: Executor | None = None,
     on_event: EventCallback | None = None,
 ) -> Iterator[Outcome]:
-    """Recover every image of files and folders, and save it; an outcome an image and method.
+    """Recover and save every image of files and folders; yields one outcome per image and method.
 
-    Inputs that were measured alike are worked on together. An input that cannot be read, or an
-    output that cannot be written, gives an outcome of status `"failed"`, and the others go on.
+    Inputs with the same operator are recovered together. An input that cannot be read, or an output
+    that cannot be written, yields an outcome of status `"failed"`; the others continue.
 
     **Arguments:**
     - `inputs`: observations (.npz), images, and folders of them; or one of these. Where a folder is
       also the output, results of earlier calls in it are passed over.
     - `output`: a folder for STEM_METHOD.png; or one .png, for one image and one method.
     - `operator`, `noise_std`, `crop`: how plain images were measured (`iagan.jobs.Camera`).
-    - `methods`: methods, names of presets, None for the default one, or functions of (observation,
-      prior); `effort` is that of presets.
-    - `truth`: the true image, or a folder of them by the inputs' stems: adds scores to the records.
-    - `lpips_net`: backbone of LPIPS; None leaves LPIPS out.
-    - `overwrite`: make again what is there already. Otherwise images that were made with the same
-      settings are skipped, and of others the input fails.
-    - `limits`: what an input may ask for; a Gaussian matrix above `array_bytes` is refused.
+    - `methods`: methods, names of presets, None for the default preset, or functions of
+      (observation, prior); `effort` applies to presets.
+    - `truth`: the true image, or a folder of true images with the inputs' stems: adds scores to the
+      records.
+    - `lpips_net`: backbone of LPIPS; None: no LPIPS.
+    - `overwrite`: replace existing outputs. Otherwise images made with the same settings are
+      skipped, and inputs with other existing outputs fail.
+    - `limits`: bounds on the inputs; a Gaussian matrix above `array_bytes` is refused.
     - `executor`: runs the jobs elsewhere (`iagan.jobs.run_jobs`); None: in this process.
-    - `on_event`: hears every step, and an event of phase `"files"` when an input is finished.
+    - `on_event`: called after every step, and with an event of phase `"files"` when an input is
+      finished.
 
-    **Raises:** `SettingError`, `OutputError`, and what `load_prior` raises, before any work;
-    `Cancelled` where `on_event` raises, `Interrupted` on Ctrl-C, after an outcome of status
-    `"stopped"` for each image that was being worked on.
+    **Raises:** `SettingError`, `OutputError`, and the errors of `load_prior`, before any work;
+    `Cancelled` if `on_event` raises, `Interrupted` on Ctrl-C, after an outcome of status
+    `"stopped"` for each image in progress.
     """
     if not methods or isinstance(methods, str):
         raise SettingError(f"recover expects methods as a list of at least one; got {methods!r}.")
     if operator is not None and not (isinstance(operator, LinearOperator) or callable(operator)):
         raise SettingError(
-            "recover expects operator as a LinearOperator, or a function from an image's shape to "
-            f"one; got {type(operator).__name__}."
+            "recover expects operator as a LinearOperator, or a function of an image's shape that "
+            f"returns one; got {type(operator).__name__}."
         )
     paths = find_inputs([inputs] if isinstance(inputs, str | os.PathLike) else inputs, output)
     outputs = Outputs(output, paths, len(methods), overwrite)
@@ -93,7 +95,7 @@ def recover(
 
 @dc.dataclass(frozen=True, eq=False)
 class _Recovery:
-    """One call of `recover`: jobs from the planner's groups, outcomes from their results."""
+    """One call of `recover`: jobs from the planner's groups, and outcomes from their results."""
 
     planner: Planner
     prior: Generator | str | os.PathLike[str]
@@ -104,7 +106,7 @@ class _Recovery:
     on_event: EventCallback | None
 
     def run(self, paths: list[Path]) -> Iterator[Outcome]:
-        """All outcomes, and an event when the last one of an input was taken."""
+        """Yield all outcomes, with an event after the last one of each input."""
         tell(self.on_event, Event("files", 0, len(paths)))
         seen: dict[Path, int] = {}
         finished = 0
@@ -134,7 +136,7 @@ class _Recovery:
     def _answers(
         self, groups: Iterable[list[Planned]]
     ) -> Iterator[tuple[list[Planned], Reconstruction | IaganError]]:
-        """Run a job a group; an answer a method, or the error that ended the job."""
+        """Run one job per group; yields one answer per method, or the error that ended the job."""
         group_of: dict[Job, list[Planned]] = {}
 
         def jobs() -> Iterator[Job]:

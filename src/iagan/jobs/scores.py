@@ -1,4 +1,4 @@
-"""PSNR, SSIM and LPIPS of one image, and how they are written."""
+"""PSNR, SSIM and LPIPS of one image, and their formatting."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger("iagan")
 
 
 class Scorer:
-    """Scores against the truth. A measure that cannot be taken is logged once and left out.
+    """Scores images against the truth. A metric that cannot be computed is logged once and omitted.
 
     **Arguments:**
-    - `net`: backbone of LPIPS: "alex", "vgg" or "squeeze"; None leaves LPIPS out.
+    - `net`: backbone of LPIPS: "alex", "vgg" or "squeeze"; None: no LPIPS.
     """
 
     def __init__(self, net: str | None = "alex") -> None:
@@ -25,7 +25,7 @@ class Scorer:
         self.left_out: set[str] = set() if net else {"lpips"}
 
     def __call__(self, image: Image, truth: Image) -> dict[str, float | None]:
-        """`psnr` in dB, `ssim` and `lpips`, of images clamped to [0, 1]; None where impossible.
+        """`psnr` in dB, `ssim` and `lpips` of images clamped to [0, 1]; None if impossible.
 
         **Raises:** `ShapeError` for images of different shapes.
         """
@@ -50,7 +50,7 @@ class Scorer:
 
 
 def format_scores(scores: Mapping[str, Any], separator: str = "  ") -> str:
-    """Scores for a person: `PSNR 25.10 dB  SSIM 0.801  LPIPS 0.120`."""
+    """Scores as text: `PSNR 25.10 dB  SSIM 0.801  LPIPS 0.120`."""
     parts = [f"PSNR {scores['psnr']:.2f} dB"]
     parts += [
         f"{name.upper()} {scores[name]:.3f}"

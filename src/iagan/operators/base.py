@@ -93,7 +93,7 @@ class LinearOperator(abc.ABC):
         return None
 
     def caveats(self) -> list[str]:
-        """Signs that this operator may not be the intended one, one line each; none by default."""
+        """Warnings that the operator may not be as intended, one line each; none by default."""
         return []
 
     @property

@@ -45,7 +45,7 @@ class OfParts(LinearOperator):
         return self.parts[0].complex_valued
 
     def caveats(self) -> list[str]:
-        """Those of its parts."""
+        """The caveats of all parts."""
         return [line for part in self.parts for line in part.caveats()]
 
     def to(self: Kind, device: torch.device | str) -> Kind:

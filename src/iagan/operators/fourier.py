@@ -18,8 +18,8 @@ from iagan.types import Image, Measurement, MeasurementLike
 Sampling = Literal["compact", "scattered"]
 """Distribution of a random mask's coefficients around DC."""
 DENSER = 0.3
-"""By how much a mask's density around its centre may exceed that around `[0, 0]` before
-`caveats` mentions it. Masks of pixels drawn uniformly stay below from 64×64 on."""
+"""Excess of a mask's density around its centre over that around `[0, 0]` from which `caveats`
+warns. Uniformly random masks stay below it from 64×64 on."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class SubsampledFourier(LinearOperator):
             )
 
     def caveats(self) -> list[str]:
-        """A line if the mask is denser around its centre than around `[0, 0]`."""
+        """A warning if the mask is denser around its centre than around `[0, 0]`."""
         reach = min(self.mask.shape) // 16
         if reach < 1:
             return []

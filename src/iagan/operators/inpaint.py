@@ -16,7 +16,7 @@ from iagan.operators.checks import as_int, count_at, image_shape_for, mask_for
 from iagan.types import Measurement
 
 FEW = 0.25
-"""Fraction of kept pixels below which `caveats` asks whether the mask is inverted."""
+"""Fraction of kept pixels below which `caveats` warns of an inverted mask."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Inpaint(LinearOperator):
         return cls(image_shape, mask)
 
     def caveats(self) -> list[str]:
-        """A line if the mask keeps few pixels, as one does whose holes are true."""
+        """A warning if the mask keeps so few pixels that it may be inverted."""
         kept = float(self.mask.float().mean())
         if kept >= FEW:
             return []

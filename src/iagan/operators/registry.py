@@ -84,12 +84,12 @@ def register(kind: Kind) -> Kind:
 
 
 def _is_same(one: type, other: type) -> bool:
-    """Whether they are one class, or two definitions of it, as in a notebook's cell run twice."""
+    """Whether they are the same class, or two definitions of it (a notebook cell run twice)."""
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def loadable_spec(operator: LinearOperator) -> dict[str, Any]:
-    """`operator.spec()`, provided that `from_spec` can read it.
+    """`operator.spec()`, after checking that `from_spec` can read it.
 
     **Raises:** `SettingError` if the class of the operator, or of one inside it, is not registered,
     or has a field that is not JSON.
@@ -100,7 +100,7 @@ def loadable_spec(operator: LinearOperator) -> dict[str, Any]:
         if isinstance(value, tuple):
             pending.extend(value)
         elif isinstance(value, LinearOperator):
-            value.spec()  # an operator that has none says so
+            value.spec()  # raises an error if there is none
             if not _is_same(OPERATORS.get(value.name, object), type(value)):
                 raise SettingError(
                     f"A file expects a registered operator; got {type(value).__name__}. Decorate "

@@ -83,7 +83,7 @@ class Scaled(LinearOperator):
         return abs(self.factor) * self.base.norm()
 
     def caveats(self) -> list[str]:
-        """Those of `base`."""
+        """The caveats of `base`."""
         return self.base.caveats()
 
     def to(self, device: torch.device | str) -> Scaled:

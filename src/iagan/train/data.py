@@ -115,11 +115,11 @@ def stream(
     return torch.Generator(device).manual_seed(int.from_bytes(key, "little") >> 1)
 
 
-def _chunks(found: Iterable[Member], limits: Limits) -> Iterator[list[Member]]:
+def _chunks(files: Iterable[Member], limits: Limits) -> Iterator[list[Member]]:
     """Groups of members to decode at once, with the bytes and pixels allowed for a single file."""
     chunk: list[Member] = []
     size = pixels = 0
-    for member in found:
+    for member in files:
         size, pixels = size + len(member.data), pixels + member.pixels
         full = len(chunk) == CHUNK or size > limits.member_bytes or pixels > limits.pixels
         if full and chunk:

@@ -103,7 +103,7 @@ def _declared_pixels(data: bytes) -> int:
 
 def _wanted(name: str) -> bool:
     file = Path(name)
-    hidden = file.name.startswith(".")  # macOS leaves ._x.jpg beside x.jpg
+    hidden = file.name.startswith(".")  # such as ._x.jpg, created by macOS
     return file.suffix.lower() in SUFFIXES and not hidden
 
 
@@ -143,7 +143,7 @@ def _in_zip(path: Path, limits: Limits) -> Iterator[Member]:
 
 
 class _Bounded(io.BufferedIOBase):
-    """A file of which no single read takes more than `most` bytes.
+    """A file with at most `most` bytes per read.
 
     `tarfile` reads a header as large as the archive says it is.
     """

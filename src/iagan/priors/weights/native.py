@@ -132,12 +132,12 @@ def load_stored(path: Path, factory: Factory | None = None, limits: Limits = LIM
     settings, latent, crop = (
         _parsed(header, key, dict, path) for key in ("settings", "latent", "crop")
     )
-    latent |= _taken(tensors, LATENT)
+    latent |= _extract(tensors, LATENT)
     encoder = None
     if "encoder" in header:
         name = header.get("encoder_architecture", "tapered-encoder")
         described = _parsed(header, "encoder", dict, path)
-        encoder = assemble(_network(name, path), described, _taken(tensors, ENCODER), path)
+        encoder = assemble(_network(name, path), described, _extract(tensors, ENCODER), path)
     network = assemble(factory or _network(texts["architecture"], path), settings, tensors, path)
     try:
         low, high = _parsed(header, "value_range", list, path)
@@ -168,7 +168,7 @@ def _network(name: str, path: Path) -> Factory:
     return NETWORKS[name]
 
 
-def _taken(tensors: Tensors, prefix: str) -> Tensors:
+def _extract(tensors: Tensors, prefix: str) -> Tensors:
     """Remove the tensors whose names begin with `prefix`; returns them without it."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}

@@ -83,8 +83,8 @@ class _Program:
         elif name in _PLAIN or any(text in name for text in _TEXTS):
             stack.append(_KEY)
         elif name in _TUPLES or name in ("TUPLE", "FROZENSET"):
-            parts = self.taken(_TUPLES[name]) if name in _TUPLES else self.taken_to_mark()
-            stack.append(_whole(parts))
+            parts = self.pop(_TUPLES[name]) if name in _TUPLES else self.pop_to_mark()
+            stack.append(_tuple_parts(parts))
         else:
             self.container(opcode)
 
@@ -92,10 +92,10 @@ class _Program:
         """Trace an instruction that fills a dict or set, or any other, by its stack effect."""
         to_mark = pickletools.markobject in opcode.stack_before
         if to_mark:
-            parts = self.taken_to_mark()
-            self.taken(opcode.stack_before.index(pickletools.markobject))
+            parts = self.pop_to_mark()
+            self.pop(opcode.stack_before.index(pickletools.markobject))
         else:
-            parts = self.taken(len(opcode.stack_before))
+            parts = self.pop(len(opcode.stack_before))
         keys = {
             "SETITEM": parts[1:2],
             "SETITEMS": parts[::2],
@@ -107,14 +107,14 @@ class _Program:
         marks = [kind is pickletools.markobject for kind in opcode.stack_after]
         self.stack += [_MARK if mark else _OTHER for mark in marks]
 
-    def taken(self, count: int) -> list[int]:
+    def pop(self, count: int) -> list[int]:
         if count > len(self.stack):
             raise CheckpointError("its pickle takes more values than there are")
         parts = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return parts
 
-    def taken_to_mark(self) -> list[int]:
+    def pop_to_mark(self) -> list[int]:
         parts: list[int] = []
         while self.stack:
             part = self.stack.pop()
@@ -124,7 +124,7 @@ class _Program:
         raise CheckpointError("its pickle takes more values than there are")
 
 
-def _whole(parts: list[int]) -> int:
+def _tuple_parts(parts: list[int]) -> int:
     """Number of parts of a tuple, given those of its items."""
     total = 1 + sum(max(part, 1) for part in parts)
     if total > MOST_PARTS:
