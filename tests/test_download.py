@@ -122,7 +122,7 @@ def test_a_server_that_lies_about_the_length_ends_in_one_line(named, server, tmp
     with pytest.raises(FileError, match="Cannot download .*12abc"):
         load_prior("small")
     server.data, server.length = server.data * 100, ""
-    with pytest.raises(FileError, match=rf"sends more than the {named.bytes} bytes"):
+    with pytest.raises(FileError, match=rf"sends more than the expected {named.bytes} bytes"):
         load_prior("small")
     assert _left(tmp_path / "home") == []
 

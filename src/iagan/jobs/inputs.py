@@ -101,13 +101,13 @@ def find_inputs(
 
 
 def _in_folder(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
-    found = sorted([*folder.glob("*.npz"), *find_images([folder])])
+    inputs = sorted([*folder.glob("*.npz"), *find_images([folder])])
     if output is None or Path(output).resolve() != folder.resolve():
-        return found
-    own = [path for path in found if is_result(path)]
+        return inputs
+    own = [path for path in inputs if is_result(path)]
     if own:
         logger.warning("%s: passed over in it, as results: %d.", shown(folder), len(own))
-    return [path for path in found if path not in set(own)]
+    return [path for path in inputs if path not in set(own)]
 
 
 def load_input(

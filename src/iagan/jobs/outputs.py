@@ -139,7 +139,7 @@ def partial_of(target: Path) -> Path:
 
 
 def is_result(path: Path) -> bool:
-    """Whether iagan recovered that image, or drew that figure."""
+    """Whether the file is an image recovered or a figure drawn by iagan."""
     return png_text(path, KEYWORD) is not None
 
 

@@ -31,7 +31,7 @@ Fidelity = Literal["least-squares", "back-projection"]
 Start = Literal["random", "encoder"]
 
 MAX_RESTARTS = 10_000
-"""Largest number of starts per image, all of which are held at once."""
+"""Largest number of starts per image, all of which are in memory at once."""
 
 
 @dc.dataclass(frozen=True)

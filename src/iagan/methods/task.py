@@ -88,9 +88,9 @@ class Task:
         return self._estimates[method]
 
     def _checked(self, method: Method, estimate: object) -> Estimate:
-        """What a method returned, if it is an estimate of all images.
+        """The value returned by a method, checked to be an estimate of all images.
 
-        **Raises:** `ShapeError`.
+        **Raises:** `ShapeError` if not.
         """
         shape = (self.count, *self.observation.operator.image_shape)
         got = f"a {type(estimate).__name__}"

@@ -112,9 +112,9 @@ def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
 
 
 def check_returned(function: Callable[..., object], shape: tuple[int, ...], value: Any) -> Tensor:
-    """What a subclass's method returned, if it is a tensor of `shape`.
+    """The value returned by a subclass's method, checked to be a tensor of `shape`.
 
-    **Raises:** `ShapeError`.
+    **Raises:** `ShapeError` if not.
     """
     if not isinstance(value, Tensor) or tuple(value.shape) != shape:
         got = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"

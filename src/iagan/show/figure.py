@@ -19,7 +19,7 @@ CELL_INCHES = 1.75
 LINE_INCHES = 0.165
 DPI = 160
 OURS = {KEYWORD: "figure"}
-"""The text chunk by which a figure is known as a result, and not taken for a photograph."""
+"""PNG text chunk that marks a figure as a result, not a photograph to recover."""
 
 
 @dc.dataclass(frozen=True, eq=False)

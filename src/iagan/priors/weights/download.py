@@ -95,7 +95,7 @@ def _fetch(address: str, part: Path, most: int, on_event: EventCallback | None) 
             HTTPDownloader(meter, CHUNK, timeout=TIMEOUT)(address, file, None)
     except (RequestException, ValueError) as error:
         if file.size and not isinstance(error, RequestException):
-            raise  # of on_event; before the first byte, a length that is no number
+            raise  # from on_event; before the first byte, from an invalid length
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(
             f"Cannot download {address}: {reason:.200}. Try again, or get the file and give its "
@@ -106,7 +106,7 @@ def _fetch(address: str, part: Path, most: int, on_event: EventCallback | None) 
 
 
 class _Bounded:
-    """A file that takes at most `most` bytes, whatever a server sends."""
+    """A file of at most `most` bytes, for data from an untrusted server."""
 
     def __init__(self, path: Path, address: str, most: int) -> None:
         self.path, self.address, self.most = path, address, most
@@ -121,8 +121,8 @@ class _Bounded:
         self.size += len(data)
         if self.size > self.most:
             raise FileError(
-                f"{self.address} sends more than the {self.most} bytes that were expected. Get the "
-                "file elsewhere and give its path."
+                f"{self.address} sends more than the expected {self.most} bytes. Get the file "
+                "elsewhere and give its path."
             )
         self.stream.write(data)
 
