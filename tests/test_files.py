@@ -116,6 +116,16 @@ def test_what_killed_processes_left_is_removed_an_hour_later(tmp_path):
     assert names(tmp_path) == [".iagan-young.part"]
 
 
+def test_what_a_killed_process_left_in_a_folder_of_its_own_is_removed_at_once(tmp_path):
+    """Whoever holds the lock is the only one at work there; folders in it count too."""
+    part = tmp_path / "images" / "sr-4" / f"{files.PART_PREFIX}x{files.PART_SUFFIX}"
+    part.parent.mkdir(parents=True)
+    part.write_text("half")
+    (part.parent / "a.png").write_text("whole")
+    with only_process(tmp_path):
+        assert names(part.parent) == ["a.png"]
+
+
 @posix
 def test_a_line_is_whole_or_not_there_on_a_full_disk(tmp_path):
     """The largest size of a file stands for the disk: a write is cut short there, then fails."""

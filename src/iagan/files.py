@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +18,7 @@ from iagan.errors import OutputError, shown
 
 LOCK = ".lock"
 PART_PREFIX, PART_SUFFIX = ".iagan-", ".part"
+PARTS = f"{PART_PREFIX}*{PART_SUFFIX}"
 """Names of files that are being written."""
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 OLD_SECONDS = 3600
@@ -127,7 +128,7 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
             pass
-        _remove_old_parts(target.parent)
+        _remove_parts(target.parent.glob(PARTS), OLD_SECONDS)
     except (OSError, ValueError) as error:
         raise _refusal(target, error) from error
 
@@ -173,6 +174,8 @@ def locked(path: Path, wait: bool = False) -> Iterator[bool]:
 def only_process(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, created if missing, until the block or the process ends.
 
+    Temporary files in it are those of a dead process, then, and are removed.
+
     **Raises:** `OutputError` when another process holds it or it cannot be written.
     """
     with locked(folder / LOCK) as held:
@@ -181,6 +184,7 @@ def only_process(folder: Path) -> Iterator[None]:
                 f"Another process is at work in {shown(folder)}. Wait for it, stop it, or name "
                 "another output."
             )
+        _remove_parts(folder.rglob(PARTS))
         yield
 
 
@@ -233,8 +237,9 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _remove_old_parts(folder: Path) -> None:
-    for part in folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.lstat().st_mtime > OLD_SECONDS:
+def _remove_parts(parts: Iterable[Path], seconds: float = 0.0) -> None:
+    """Remove those that were last written to longer ago."""
+    with contextlib.suppress(OSError):
+        for part in parts:
+            if time.time() - part.lstat().st_mtime >= seconds:
                 part.unlink()

@@ -51,9 +51,9 @@ def cached_images(
     images = load_images(source, settings.size, settings.crop, on_event, limits)
     note = json.dumps({"origin": origin, "digest": images.digest, "skipped": images.skipped})
     data = save({"pixels": images.pixels}, {KEY: note})
-    write_atomically(path, lambda file: file.write(data))
     listing = "".join(f"{line}\n" for line in images.skipped)
-    write_text(folder / "skipped.txt", listing)
+    write_text(folder / "skipped.txt", listing)  # before the cache, which spares this the next time
+    write_atomically(path, lambda file: file.write(data))
     return images
 
 

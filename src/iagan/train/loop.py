@@ -13,7 +13,7 @@ import torch
 
 from iagan.engine import Event, EventCallback
 from iagan.errors import SettingError
-from iagan.files import only_process
+from iagan.files import check_writable, only_process
 from iagan.limits import LIMITS, Limits
 from iagan.priors import About
 from iagan.priors.weights.native import save_prior
@@ -84,6 +84,7 @@ def train(
             f"{folder} contains an earlier run. Resume it, delete the folder, or choose another "
             "output."
         )
+    check_writable(prior)
     place = torch.device(device)
     with only_process(folder):
         data = cached_images(Path(images), folder, settings, on_event, limits)
