@@ -3,6 +3,7 @@
 #   make bench   speed against a plain loop, deepinv and the machine; memory; growth (minutes)
 #   make fuzz    damaged files of every kind: N=20000 inputs, SEED=1 (minutes); failures are kept
 #                in fuzz-failures/
+#   make kills   kill -9 at random moments: N=100 kills, SEED=1; nothing may be lost (minutes)
 #   make demo    recover a real photograph: PRIOR=path-or-name (default faces), OUT=folder,
 #                LPIPS=alex (downloads its backbone; default none)
 
@@ -15,7 +16,7 @@ LPIPS  ?= none
 N      ?= 20000
 SEED   ?= 1
 
-.PHONY: help demo test fuzz bench lint types setup clean
+.PHONY: help demo test fuzz kills bench lint types setup clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,6 +39,10 @@ test: lint types $(VENV)/.ready
 
 fuzz: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(N) --seed $(SEED)
+
+kills: N = 100
+kills: $(VENV)/.ready
+	$(BIN)/python tools/kills.py $(N) --seed $(SEED)
 
 bench: $(VENV)/.ready
 	for each in speed memory growth gaussian; do $(BIN)/python -m benchmarks $$each || exit 1; done
