@@ -11,6 +11,7 @@ import torch
 from iagan.engine import execution
 from iagan.engine.events import Event
 from iagan.engine.workers import Cancellation, map_on_threads
+from iagan.errors import SettingError
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +144,8 @@ def test_an_error_of_a_worker_is_raised_when_all_have_ended(error):
     assert set(threading.enumerate()) <= before
 
 
-def test_a_thread_that_cannot_start_ends_the_others(monkeypatch):
-    """They wait for it."""
+def test_a_thread_that_cannot_start_is_told_and_ends_the_others(monkeypatch):
+    """As under a limit of processes; the others wait for it."""
     start, started = threading.Thread.start, []
 
     def scarce(thread):
@@ -154,7 +155,7 @@ def test_a_thread_that_cannot_start_ends_the_others(monkeypatch):
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", scarce)
-    with pytest.raises(RuntimeError, match="start new thread"):
+    with pytest.raises(SettingError, match="3 threads .* can't start new thread.*--threads 1"):
         _map(lambda problem, tell: problem, range(3))
     for thread in started:
         thread.join(10)

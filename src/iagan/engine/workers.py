@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from iagan.engine.events import Event, EventCallback
+from iagan.errors import SettingError
 
 Problem = TypeVar("Problem")
 Result = TypeVar("Result")
@@ -77,7 +78,7 @@ def map_on_threads(
     pool = [threading.Thread(target=work, daemon=True) for _ in range(count)]
     try:
         for thread in pool:
-            thread.start()
+            _start(thread, count)
         ready.wait()
     except BaseException as error:  # a thread could not start, or Ctrl-C
         cancellation.cause = error
@@ -91,6 +92,17 @@ def map_on_threads(
     if errors:
         raise errors[0]
     return [results[index] for index in range(len(problems))]
+
+
+def _start(thread: threading.Thread, count: int) -> None:
+    """**Raises:** `SettingError` where the system allows no further thread."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise SettingError(
+            f"Execution expects that {count} threads can be started; got: {error}. Use fewer: "
+            "threads=1 (--threads 1)."
+        ) from error
 
 
 def _one_by_one(
