@@ -165,7 +165,8 @@ def preset(
     **Raises:** `SettingError` for an unknown name.
     """
     check_effort(effort)
-    return EFFORTS[effort](name or default_name(observation), observation, prior)
+    chosen = default_name(observation) if name is None else name
+    return EFFORTS[effort](chosen, observation, prior)
 
 
 def check_effort(effort: object) -> None:
