@@ -79,8 +79,8 @@ def make(rng: Random, folder: Path) -> Path:
         "sigma": rng.choice(SIGMAS),
         "method": rng.choice(_methods()).spec(),
     }
-    if trial["method"]["method"] == "dip":
-        trial["batch"] = 1  # a step of its network takes two seconds
+    if trial["method"]["method"] == "dip" or trial["operator"] in ("stack", "composed"):
+        trial["batch"] = 1  # a step of DIP, and an A† by a thousand iterations, take two seconds
     path = folder / "trial.json"
     path.write_text(json.dumps(trial))
     return path
