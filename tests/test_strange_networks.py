@@ -107,6 +107,15 @@ UNUSABLE = {
     "parallel": (lambda: nn.DataParallel(Network()), ".module"),
     "weight_norm": (of_old_weight_norm, "weight_norm"),
     "two inputs": (TwoInputs, "takes latents"),
+    "noise": (lambda: Network(after=lambda x: x + 0.1 * torch.randn_like(x)), "one image for each"),
+    "dropout": (
+        lambda: Network(after=lambda x: nn.functional.dropout(x, 0.5, training=True)),
+        "one image for each",
+    ),
+    "batch statistics": (
+        lambda: Network(after=lambda x: nn.functional.batch_norm(x, None, None, training=True)),
+        "one image for each|takes latents",
+    ),
 }
 
 

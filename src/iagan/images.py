@@ -63,7 +63,7 @@ def load_image(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Image:
     """
     name = str(path)
     picture, notes = decode(path, name, limits)
-    image = torch.empty(1, 3, picture.height, picture.width)
+    image = torch.empty(1, 3, picture.height, picture.width, dtype=torch.float32, device="cpu")
     if is_deep(picture):
         grey = deep_grey(picture, name)
         del picture

@@ -58,7 +58,7 @@ class Observation:
 
     def _noise_std_per_image(self) -> PerImage:
         try:
-            given = torch.as_tensor(self.noise_std, dtype=torch.float64).detach().cpu()
+            given = torch.as_tensor(self.noise_std, dtype=torch.float64, device="cpu").detach()
             sigma = given.expand(len(self.y)).clone()
         except (TypeError, ValueError, RuntimeError) as error:
             raise SettingError(
@@ -75,7 +75,7 @@ class Observation:
     @property
     def sigma(self) -> PerImage:
         """σ of each image, `(batch,)`, float64, on the CPU."""
-        return torch.as_tensor(self.noise_std)
+        return torch.as_tensor(self.noise_std, dtype=torch.float64, device="cpu")
 
     @property
     def is_noisy(self) -> bool:
@@ -169,5 +169,5 @@ def estimate_noise_std(y: Image) -> PerImage:
 def _unit_noise(like: Tensor, rng: torch.Generator) -> Tensor:
     """Standard normal noise in all real components, in single precision on the device of `rng`."""
     shape = (*like.shape, 2) if like.is_complex() else tuple(like.shape)
-    noise = torch.randn(shape, generator=rng, device=rng.device)
+    noise = torch.randn(shape, generator=rng, device=rng.device, dtype=torch.float32)
     return (torch.view_as_complex(noise) if like.is_complex() else noise).to(like)

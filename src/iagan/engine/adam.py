@@ -90,7 +90,7 @@ class Adam:
         rates.
         """
         if self.factor is None:
-            self.factor = torch.ones(len(broken), device=broken.device)
+            self.factor = torch.ones(len(broken), dtype=torch.float32, device=broken.device)
         self.factor = torch.where(broken, self.factor * RECOVERY_FACTOR, self.factor)
         for name, leaf in self.leaves.items():
             mask = per_image(broken, leaf)

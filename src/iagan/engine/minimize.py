@@ -148,7 +148,7 @@ class Best:
         device = first.device
         self.problems = torch.arange(count, device=device)
         self.variables = {name: leaf.detach().clone() for name, leaf in leaves.items()}
-        self.image = torch.empty(0)
+        self.image = first.new_empty(0)
         self.objective = torch.full((count,), torch.inf, device=device, dtype=first.dtype)
         self.current = self.objective
         self.broken = torch.zeros_like(self.problems, dtype=torch.bool)

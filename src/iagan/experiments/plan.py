@@ -124,7 +124,7 @@ class Plan:
     ) -> dict[str, Method]:
         """The methods of a setting by name; they do not depend on the measurements."""
         operator = setting.build(generator.image_shape)
-        y = operator(torch.zeros(1, *generator.image_shape))
+        y = operator(torch.zeros(1, *generator.image_shape, dtype=torch.float32, device="cpu"))
         nothing = Observation(y, operator, setting.noise_255 / 255)
         return {name: self.method(name, nothing, generator) for name in names}
 

@@ -132,7 +132,7 @@ class CSGM(Method):
         """One round from `latents`, `(images · starts, ...)`."""
         generate = synthesis(task.generator, task.execution, exact=self.optimizer == "lbfgs")
         latent = task.generator.latent
-        image_of = torch.arange(task.count).repeat_interleave(each.starts)
+        image_of = torch.arange(task.count, device="cpu").repeat_interleave(each.starts)
 
         def make(problems: Tensor, checkpointing: bool) -> Batch:
             indices = image_of[problems].to(latents.device)

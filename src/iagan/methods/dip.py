@@ -79,7 +79,7 @@ class DIP(Method):
             options = MinimizeOptions(self.steps, rates)
             return Batch(objective, networks.leaves, options, networks.leaves.keys())
 
-        result = task.minimize("dip", make, torch.arange(task.count), together=False)
+        result = task.minimize("dip", make, torch.arange(task.count, device="cpu"), together=False)
         return Estimate.of(result)
 
     def messages(self, task: Task) -> list[str]:
@@ -90,14 +90,15 @@ class DIP(Method):
 def _noise(seed: int, step: int, shape: torch.Size) -> Tensor:
     """The perturbation of an image's input at one step, independent of earlier draws."""
     mixed = (seed * 2_654_435_761 + step * 40_503 + 1) % 2**63
-    return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))
+    rng = torch.Generator().manual_seed(mixed)
+    return torch.randn(shape, generator=rng, device="cpu", dtype=torch.float32)
 
 
 def _network(task: Task, seed: int) -> Generator:
     channels, height, width = task.observation.operator.image_shape
     scales = min(SCALES, min(height, width).bit_length() - 2)
     # torch's layers draw their weights from the global generator
-    with _SEEDING, torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         network = SkipNet(INPUT_CHANNELS, channels, scales=scales)
     latent = UniformLatent((INPUT_CHANNELS, height, width))
@@ -107,5 +108,6 @@ def _network(task: Task, seed: int) -> Generator:
 def _uniform_input(task: Task, seed: int) -> Tensor:
     _, height, width = task.observation.operator.image_shape
     rng = torch.Generator().manual_seed(seed)
-    u = torch.rand(1, INPUT_CHANNELS, height, width, generator=rng) * INPUT_SCALE
-    return u.to(task.device, task.dtype)
+    shape = (1, INPUT_CHANNELS, height, width)
+    u = torch.rand(shape, generator=rng, device="cpu", dtype=torch.float32)
+    return (u * INPUT_SCALE).to(task.device, task.dtype)

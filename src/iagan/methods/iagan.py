@@ -97,7 +97,9 @@ class IAGAN(Method):
             start = {"z": latents[indices].clone(), **networks.leaves}
             return Batch(objective, start, options, networks.leaves.keys())
 
-        result = task.minimize("iagan", make, torch.arange(task.count), together=False)
+        result = task.minimize(
+            "iagan", make, torch.arange(task.count, device="cpu"), together=False
+        )
         return Estimate.of(result).after(before)
 
     def messages(self, task: Task) -> list[str]:

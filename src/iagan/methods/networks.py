@@ -103,10 +103,10 @@ def _in_bfloat16(prior: Generator) -> nn.Module:
     **Raises:** `SettingError` if it requires another precision.
     """
     module = copy.deepcopy(prior.module).bfloat16()
-    weight = next(module.parameters(), torch.zeros((), dtype=torch.bfloat16))
+    weight = next(module.parameters(), torch.zeros((), dtype=torch.bfloat16, device="cpu"))
     try:
         with torch.no_grad():
-            module(torch.zeros(1, *prior.latent.shape).to(weight))
+            module(torch.zeros(1, *prior.latent.shape, device="cpu").to(weight))
     except RuntimeError as error:
         raise SettingError(
             "Execution(precision='bfloat16') expects a network that computes in the precision of "

@@ -129,7 +129,8 @@ class Phase:
         pending, done = list(range(self.count)), []
         while pending:
             batches = [
-                torch.tensor(pending[i : i + self.size]) for i in range(0, len(pending), self.size)
+                torch.tensor(pending[i : i + self.size], device="cpu")
+                for i in range(0, len(pending), self.size)
             ]
             outcomes = map_on_threads(
                 attempt, batches, self.threads, cancellation, pass_on, self.workers
@@ -170,7 +171,7 @@ class Phase:
         """Reduce the number of problems at once to what memory allows."""
         if self.workers * self.size == 1:
             return
-        first = torch.arange(1)
+        first = torch.arange(1, device="cpu")
         with torch.inference_mode(False):
             batch = self.make(first, self.checkpointing)
             leaves = {name: leaf.requires_grad_() for name, leaf in batch.start.items()}

@@ -149,8 +149,12 @@ def _block_means(observation: Observation) -> tuple[Tensor, float]:
 def _blocks(shape: tuple[int, int, int]) -> Image:
     """A white image, and one with each block white on black, `(1 + blocks, *shape)`."""
     _, height, width = shape
-    rows = torch.arange(height) * GRID // height
-    columns = torch.arange(width) * GRID // width
+    rows = torch.arange(height, device="cpu") * GRID // height
+    columns = torch.arange(width, device="cpu") * GRID // width
     place = rows[:, None] * GRID + columns
-    blocks = [(place == block).float() for block in range(GRID**2) if bool((place == block).any())]
-    return torch.stack([torch.ones(height, width), *blocks])[:, None].expand(-1, *shape)
+    blocks = [
+        (place == block).to(torch.float32)
+        for block in range(GRID**2)
+        if bool((place == block).any())
+    ]
+    return torch.stack([torch.ones_like(blocks[0]), *blocks])[:, None].expand(-1, *shape)

@@ -173,7 +173,9 @@ class LinearOperator(abc.ABC):
         if values is not None:
             return float(values[0])
         rng = torch.Generator().manual_seed(0)
-        x = torch.randn(1, *self.image_shape, generator=rng, device="cpu").to(self._device)
+        x = torch.randn(1, *self.image_shape, generator=rng, device="cpu", dtype=torch.float32).to(
+            self._device
+        )
         return 1.01 * largest_singular_value(self._forward, self._adjoint, to_double(x))
 
     def spec(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class SubsampledFourier(LinearOperator):
 
     @property
     def measurement_shape(self) -> tuple[int, ...]:
-        return (self.image_shape[0], self._index.numel())
+        return (self.image_shape[0], self._kept)
 
     def _forward(self, x: Tensor) -> Tensor:
         # Half precision has no FFT.
@@ -148,6 +148,10 @@ class SubsampledFourier(LinearOperator):
     @property
     def _derived_bytes(self) -> int:
         return 9 * self.mask.numel()  # mask, and index of the kept coefficients
+
+    @cached_property  # apart from `_index`, which must not be made in inference mode
+    def _kept(self) -> int:
+        return int(self.mask.count_nonzero())
 
     @cached_property
     def _index(self) -> Tensor:

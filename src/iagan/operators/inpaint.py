@@ -80,7 +80,7 @@ class Inpaint(LinearOperator):
 
     @property
     def measurement_shape(self) -> tuple[int, ...]:
-        return (self.image_shape[0], self._index.numel())
+        return (self.image_shape[0], self._kept)
 
     def _forward(self, x: Tensor) -> Tensor:
         return x.flatten(2)[..., self._cast("_index", x.device)]
@@ -102,6 +102,10 @@ class Inpaint(LinearOperator):
     @property
     def _derived_bytes(self) -> int:
         return 9 * self.mask.numel()  # mask, and index of the kept pixels
+
+    @cached_property  # apart from `_index`, which must not be made in inference mode
+    def _kept(self) -> int:
+        return int(self.mask.count_nonzero())
 
     @cached_property
     def _index(self) -> Tensor:

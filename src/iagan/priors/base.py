@@ -50,7 +50,9 @@ class Prior(abc.ABC):
     @property
     def reference(self) -> Tensor:
         """A tensor with the prior's device and precision: its first weight, if it has one."""
-        return next(iter(self.parameters().values()), torch.zeros(()))
+        return next(
+            iter(self.parameters().values()), torch.zeros((), dtype=torch.float32, device="cpu")
+        )
 
     @abc.abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Prior:
@@ -104,7 +106,7 @@ class LatentSpace(abc.ABC):
     @functools.cached_property  # a subclass may define it as a field
     def mean(self) -> Tensor:
         """The mean latent, with shape `shape`; zero by default."""
-        return torch.zeros(self.shape)
+        return torch.zeros(self.shape, dtype=torch.float32, device="cpu")
 
 
 def squared_length(z: Latent) -> PerImage:
@@ -142,7 +144,7 @@ class NormalLatent(LatentSpace):
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
         """Draw standard normal latents, `(count, *shape)`."""
-        return torch.randn((count, *self.shape), generator=rng, device=rng.device)
+        return _normal(self, count, rng)
 
     def penalty(self, z: Latent) -> PerImage:
         r"""$\|z\|^2$, which is -2 log p up to a constant."""
@@ -165,7 +167,9 @@ class UniformLatent(LatentSpace):
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
         """Draw uniform latents, `(count, *shape)`."""
-        return torch.rand((count, *self.shape), generator=rng, device=rng.device) * 2 - 1
+        shape = (count, *self.shape)
+        uniform = torch.rand(shape, generator=rng, device=rng.device, dtype=torch.float32)
+        return 2 * uniform - 1
 
     def penalty(self, z: Latent) -> PerImage:
         r"""$\|z\|^2$, which pulls towards the cube and, unlike log p, is smooth."""
@@ -186,7 +190,7 @@ class SphericalLatent(LatentSpace):
 
     def sample(self, count: int, rng: torch.Generator) -> Latent:
         """Draw standard normal latents, `(count, *shape)`, whose directions are uniform."""
-        return torch.randn((count, *self.shape), generator=rng, device=rng.device)
+        return _normal(self, count, rng)
 
     def penalty(self, z: Latent) -> PerImage:
         """Zero: all directions are equally likely."""
@@ -195,6 +199,11 @@ class SphericalLatent(LatentSpace):
     def project(self, z: Latent) -> Latent:
         r"""Project onto the sphere of radius $\sqrt n$."""
         return z * (_radius(self) / _length(z))
+
+
+def _normal(space: LatentSpace, count: int, rng: torch.Generator) -> Latent:
+    shape = (count, *space.shape)
+    return torch.randn(shape, generator=rng, device=rng.device, dtype=torch.float32)
 
 
 def _radius(space: LatentSpace) -> float:

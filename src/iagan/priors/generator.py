@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,12 @@ from torch.nn.parameter import is_lazy
 
 from iagan.errors import SettingError, ShapeError, shown
 from iagan.priors.base import About, LatentSpace, Prior, parse_latent
+from iagan.priors.networks.registry import NETWORKS
 from iagan.types import Image, Latent
+
+IRREPRODUCIBLE = 0.01
+"""Difference between two images of one latent, as a fraction of their range, above which a network
+counts as random. bfloat16 rounds by 0.004."""
 
 
 class Generator(Prior):
@@ -85,7 +91,9 @@ class Generator(Prior):
     @property
     def reference(self) -> Tensor:
         """The first weight of the network, detached, for its device and precision."""
-        return next(self.module.parameters(), torch.zeros(())).detach()
+        return next(
+            self.module.parameters(), torch.zeros((), dtype=torch.float32, device="cpu")
+        ).detach()
 
     def parameters(self) -> dict[str, Tensor]:
         """The pretrained weights θ by name, without buffers."""
@@ -107,25 +115,42 @@ class Generator(Prior):
     @torch.no_grad()
     def _probe(self) -> tuple[int, int, int]:
         z = self.latent.sample(1, torch.Generator().manual_seed(0)).to(self.reference)
-        try:
-            x = self.module(z)
-        except Exception as error:  # a user's code
-            raise ShapeError(
-                f"Generator expects a module that takes latents {tuple(z.shape)}; it raised: "
-                f"{shown(error).rstrip('.')}. Give the latent shape that it was trained with."
-            ) from error
+        x = self._output(z)
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] != 1:
             got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(
                 f"Generator expects a module that gives images (batch, channels, h, w); got {got}. "
                 "Wrap it in one that returns the image alone."
             )
+        if type(self.module) not in NETWORKS.values():
+            self._check_reproducible(z, x)
         return (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
+
+    def _output(self, z: Latent) -> Any:
+        try:
+            return self.module(z)
+        except Exception as error:  # a user's code
+            raise ShapeError(
+                f"Generator expects a module that takes latents {tuple(z.shape)}; it raised: "
+                f"{shown(error).rstrip('.')}. Give the latent shape that it was trained with."
+            ) from error
+
+    def _check_reproducible(self, z: Latent, x: Tensor) -> None:
+        """Refuse a network whose image of `z`, `x`, is another one in a batch or a second call."""
+        again = self._output(torch.cat([z, -z]))[:1]
+        low, high = self.value_range
+        gap = float((again - x).abs().max()) / (high - low)
+        if gap > IRREPRODUCIBLE and x.isfinite().all():
+            raise SettingError(
+                "Generator expects a module with one image for each latent, alone or in a batch; "
+                f"got images that differ by {gap:.2g} of their range. Turn off its noise, its "
+                "dropout and its batch statistics."
+            )
 
     @torch.no_grad()
     def _probe_encoder(self, encoder: nn.Module) -> None:
         try:
-            z = encoder(torch.zeros(1, *self.image_shape).to(self.reference))
+            z = encoder(torch.zeros(1, *self.image_shape, device="cpu").to(self.reference))
         except Exception as error:  # as above
             raise ShapeError(
                 f"Generator expects an encoder of images {self.image_shape}; it raised: "

@@ -58,13 +58,13 @@ class SkipNet(nn.Module):
         self.skip = nn.ModuleList(_layer(width, skip_channels, 1) for width in widths)
         self.up = nn.ModuleList(
             nn.Sequential(
-                _Norm(skip_channels + channels, affine=True),
+                _Norm(skip_channels + channels, affine=True, dtype=torch.float32),
                 _layer(skip_channels + channels, channels, 3),
                 _layer(channels, channels, 1),
             )
             for _ in widths
         )
-        self.rgb = nn.Conv2d(channels, outputs, 1)
+        self.rgb = nn.Conv2d(channels, outputs, 1, dtype=torch.float32)
         self._upsample = upsample
 
     def forward(self, u: Float[Tensor, "batch inputs height width"]) -> Image:
@@ -98,8 +98,17 @@ class _Norm(nn.InstanceNorm2d):
 
 
 def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect")
-    return nn.Sequential(conv, _Norm(outputs, affine=True), nn.LeakyReLU(0.2))
+    conv = nn.Conv2d(
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding=kernel // 2,
+        padding_mode="reflect",
+        dtype=torch.float32,
+    )
+    norm = _Norm(outputs, affine=True, dtype=torch.float32)
+    return nn.Sequential(conv, norm, nn.LeakyReLU(0.2))
 
 
 def _same_size(maps: Sequence[Tensor]) -> list[Tensor]:

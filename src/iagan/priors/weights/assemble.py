@@ -40,7 +40,7 @@ def assemble(
             "Save it again with iagan.save_prior."
         )
     _check(network, tensors, path, theirs or {})
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         network = factory(**settings)
     return fill(network, tensors, path, theirs)
 

@@ -95,7 +95,9 @@ def _nvidia_complete(tensors: Tensors) -> Tensors:
         fan_in = weight[0].numel()
         # Dense: (√2/4) / √inputs = √2 / √(inputs·16), as for the others.
         gain = 1.0 if name == "rgb.weight" else math.sqrt(2)
-        scales[name.removesuffix("weight") + "scale"] = torch.tensor([gain / math.sqrt(fan_in)])
+        scales[name.removesuffix("weight") + "scale"] = torch.tensor(
+            [gain / math.sqrt(fan_in)], dtype=torch.float32, device="cpu"
+        )
     return tensors | scales
 
 
@@ -134,7 +136,7 @@ def _zoo_complete(tensors: Tensors) -> Tensors:
         b = b.reshape(-1, 4, 4) if name == "blocks.0" else b
         ours |= {
             f"{name}.weight": weight,
-            f"{name}.scale": torch.tensor([scale]),
+            f"{name}.scale": torch.tensor([scale], dtype=torch.float32, device="cpu"),
             f"{name}.b": b * scale,
         }
     return ours
