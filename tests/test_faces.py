@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from PIL import Image as Pillow
 
 import iagan
 from helpers import as_users_run_it
 from iagan.images import astronaut, crop_square
+from iagan.jobs.inputs import Camera, load_input
 from iagan.methods.presets import ENCODER_STEPS, fast
 from iagan.methods.task import Task
 from iagan.operators import BicubicDownsample
@@ -87,3 +89,17 @@ def test_the_default_recovery_of_a_small_noisy_astronaut():
     assert iagan.measure.psnr(result.image, truth) == pytest.approx(24.02, abs=0.1)
     assert 55 <= int(result.iterations) <= 85, "69: CSGM ended on its plateau, IAGAN at the noise"
     assert 0.95 < float(result.residual / result.noise_floor) <= 0.98
+
+
+def test_a_jpeg_of_the_astronaut_is_recovered_above_bicubic(prior, truth, tmp_path):
+    """At ×4 and quality 75, where the whole error as σ gives 23.90 dB, below bicubic."""
+    operator = BicubicDownsample(SHAPE, scale=4)
+    pixels = (operator(truth).clamp(0, 1)[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    Pillow.fromarray(pixels).save(tmp_path / "small.jpg", quality=75)
+    y = load_input(tmp_path / "small.jpg", Camera(operator), prior).observation
+    with as_users_run_it():
+        result = iagan.reconstruct(y, prior)
+        naive = iagan.reconstruct(y, None, "naive")
+    psnr = iagan.measure.psnr(result.image, truth)
+    assert psnr == pytest.approx(24.87, abs=0.1)
+    assert psnr > iagan.measure.psnr(naive.image, truth) + 0.5
