@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parent.parent / "tools" / "kills.py"
 def test_nothing_is_lost_by_kills():
     """Of every command one run, killed up to three times; the script raises at the first loss."""
     command = [sys.executable, str(SCRIPT), "10", "--seed", "0"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     kills = [int(line.split()[0]) for line in done.stdout.splitlines() if "kills of" in line]
     assert sum(kills) == 10

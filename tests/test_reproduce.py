@@ -172,13 +172,13 @@ def test_pictures_cannot_be_asked_for_in_the_middle(whole, prior, photos, capsys
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("settings.json", b"{broken", "settings.json: a JSON object with prior"),
-        ("settings.json", b"[]", "settings.json: a JSON object with prior"),
-        ("settings.json", b"{}", "settings.json: a JSON object with prior"),
+        ("settings.json", b"{broken", "settings.json: expected a JSON object with prior"),
+        ("settings.json", b"[]", "settings.json: expected a JSON object with prior"),
+        ("settings.json", b"{}", "settings.json: expected a JSON object with prior"),
         ("settings.json", None, "without the settings.json of its run"),
-        ("records.jsonl", b"no record\n", "records.jsonl, line 1: a JSON object with setting"),
-        ("records.jsonl", b"\xff\xfe\n", "records.jsonl, line 1: a JSON object with setting"),
-        ("records.jsonl", b'{"setting": "sr-4"}\n', "line 1: a JSON object with setting, method"),
+        ("records.jsonl", b"no record\n", "records.jsonl, line 1: expected a JSON object"),
+        ("records.jsonl", b"\xff\xfe\n", "records.jsonl, line 1: expected a JSON object"),
+        ("records.jsonl", b'{"setting": "sr-4"}\n', "JSON object with setting, method"),
     ],
 )
 def test_a_damaged_run_is_refused_in_one_line(

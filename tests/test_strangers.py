@@ -117,7 +117,7 @@ def test_members_that_cannot_be_read_leave_the_others(tmp_path):
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr("c.png", bytes(500))
     assert load_images(written(tmp_path / "lzma.zip", stream.getvalue()), 8).skipped == (
-        "c.png: compressed by another method than deflate",
+        "c.png: compressed by a method other than deflate",
     )
     bomb = zipped([*good, ("c.png", bytes(10**6))], zipfile.ZIP_DEFLATED)
     lying = bytearray(bomb)
