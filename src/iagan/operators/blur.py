@@ -132,19 +132,21 @@ class FFTBlur(LinearOperator):
     def __post_init__(self) -> None:
         super().__post_init__()
         kernel = as_tensor("FFTBlur", self.kernel)
-        if kernel.ndim != 2 or not kernel.is_floating_point():
+        if kernel.ndim != 2 or not kernel.is_floating_point() or not kernel.numel():
             raise SettingError(
-                "FFTBlur expects its kernel as a real floating-point tensor (height, width)."
+                "FFTBlur expects its kernel as a real floating-point tensor (height, width); got "
+                f"{kernel.dtype} {tuple(kernel.shape)}."
             )
         if any(k > side for k, side in zip(kernel.shape, self.image_shape[1:], strict=True)):
             raise SettingError(
                 f"FFTBlur expects a kernel no larger than the image {self.image_shape[1:]}; "
                 f"got {tuple(kernel.shape)}. Crop the kernel."
             )
-        if not is_of_range(*(float(end) for end in kernel.double().aminmax())):
+        low, high = map(float, kernel.double().aminmax())
+        if not is_of_range(low, high):
             raise SettingError(
                 "FFTBlur expects a kernel of finite numbers that are not all zero, the largest "
-                f"from {SMALLEST:g} to {LARGEST:g}."
+                f"from {SMALLEST:g} to {LARGEST:g}; got values from {low:g} to {high:g}."
             )
         object.__setattr__(self, "kernel", kernel.detach().cpu().double().clone())
 

@@ -87,7 +87,9 @@ def mask_for(who: str, mask: Any, image_shape: tuple[int, int, int]) -> Tensor:
             f"got {tuple(mask.shape)}. Make a mask of this size."
         )
     if not bool(mask.any()):
-        raise SettingError(f"{who} expects a mask that keeps something; got one that is all False.")
+        raise SettingError(
+            f"{who} expects a mask with at least one measured pixel; got one that is all False."
+        )
     return mask.detach().cpu().clone().contiguous()
 
 
@@ -101,7 +103,7 @@ def taps_for(who: str, name: str, taps: Any, side: int) -> tuple[float, ...]:
     if not good or not is_of_range(*listed):
         raise SettingError(
             f"{who} expects {name} as finite numbers that are not all zero, the largest from "
-            f"{SMALLEST:g} to {LARGEST:g}."
+            f"{SMALLEST:g} to {LARGEST:g}; got {listed!r:.80}."
         )
     if len(listed) > side:
         raise SettingError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
@@ -155,22 +156,40 @@ class FunctionOperator(LinearOperator):
     def _check_linearity(self) -> None:
         dtype = list(self._blacks)[-1]
         try:
+            kept = self._keeps_its_input(dtype)
             gap = linearity_gap(self, dtype=dtype)
         except Exception as error:
             raise SettingError(f"forward of from_functions failed: {_first_line(error)}") from error
+        if not kept:
+            raise SettingError(
+                "from_functions expects a forward that leaves its input unchanged; it changes it "
+                "in place. Let it start with x = x.clone()."
+            )
         if not gap <= TOLERANCE:
             raise SettingError(
                 "from_functions expects a linear forward that treats images independently; "
                 f"A(2x - 3z) differs from 2 A(x) - 3 A(z) by {gap:.1e} of its norm."
             )
 
+    def _keeps_its_input(self, dtype: torch.dtype) -> bool:
+        size = math.prod(self.image_shape)
+        x = torch.linspace(1, 2, size, dtype=dtype, device=self.device).view(1, *self.image_shape)
+        before = x.clone()
+        self._call_forward(x)
+        return torch.equal(x, before)
+
     def _check_adjoint(self) -> None:
         dtype = list(self._blacks)[-1]
         try:
             gap = adjoint_gap(self, dtype=dtype)
         except Exception as error:
-            who = "adjoint" if self.adjoint_function else "forward, which autograd differentiates,"
-            raise SettingError(f"{who} of from_functions failed: {_first_line(error)}") from error
+            reason = _first_line(error)
+            if self.adjoint_function is None:
+                raise SettingError(
+                    f"from_functions could not differentiate forward: {reason.rstrip('.')}. Write "
+                    "it in PyTorch throughout, or pass adjoint=…"
+                ) from error
+            raise SettingError(f"adjoint of from_functions failed: {reason}") from error
         if not gap <= TOLERANCE:
             raise SettingError(
                 "from_functions expects <A x, y> = <x, adjoint(y)>, the transpose and not the "

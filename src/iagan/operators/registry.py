@@ -147,9 +147,10 @@ class _Builder:
         name = spec.get("operator") if isinstance(spec, Mapping) else None
         kind = OPERATORS.get(name) if isinstance(name, str) else None
         if kind is None:
+            got = repr(name) if isinstance(name, str | None) else f"a {type(name).__name__}"
             raise SettingError(
                 f"An operator's spec expects 'operator', one of {', '.join(OPERATORS)}; got "
-                f"{shown(repr(name), 80)}."
+                f"{shown(got, 80)}."
             )
         expected = {field.name for field in dc.fields(kind) if field.init}
         given = set(spec) - {"operator"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from functools import cached_property
 from typing import ClassVar
 
@@ -45,7 +46,8 @@ class BicubicDownsample(Separable):
         if height % scale or width % scale:
             raise SettingError(
                 f"BicubicDownsample expects a scale that divides height and width; got {scale} for "
-                f"{height}×{width}. Crop the image to a multiple of {scale}."
+                f"{height}×{width}. Use a scale that divides {math.gcd(height, width)}, or "
+                "another image size."
             )
 
     @property
