@@ -110,6 +110,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_atomically(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
 
 
+def check_suffix(target: Path, suffix: str) -> None:
+    """**Raises:** `OutputError` unless the name ends in `suffix`."""
+    if suffix and target.suffix.lower() != suffix:
+        raise OutputError(
+            f"A file named {suffix} was expected; got {shown(target)}. Name it *{suffix}."
+        )
+
+
 def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """Check in advance that `path` can be written and ends in `suffix`.
 
@@ -119,10 +127,7 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     **Raises:** `OutputError`.
     """
     target = Path(path)
-    if suffix and target.suffix.lower() != suffix:
-        raise OutputError(
-            f"A file named {suffix} was expected; got {shown(target)}. Name it *{suffix}."
-        )
+    check_suffix(target, suffix)
     try:
         _mode_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +197,7 @@ def _refusal(target: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, NotADirectoryError | FileExistsError) and target.parent.is_file():
         reason = f"{shown(target.parent)} is a file, and a folder was expected"
-    return OutputError(f"Cannot write {shown(target)}: {reason}. Name a place that can be written.")
+    return OutputError(f"Cannot write {shown(target)}: {reason}. Choose a writable location.")
 
 
 def _mode_of(target: Path) -> int:

@@ -128,7 +128,7 @@ def _kept(args: argparse.Namespace) -> str:
     from iagan.train.loop import checkpoint_of
 
     if checkpoint_of(args.output).exists():
-        return "--resume goes on from the last checkpoint."
+        return "run the same command with --resume to continue from the last checkpoint."
     return f"nothing is kept before the first checkpoint, after {args.checkpoint_every} steps."
 
 

@@ -16,7 +16,7 @@ from iagan.files import write_atomically
 from iagan.limits import LIMITS, MIB, Limits
 from iagan.priors.weights.checks import check_header
 from iagan.train.base import TrainingRun, TrainSettings, check_tensor
-from iagan.train.recipes import new_run
+from iagan.train.recipes import RECIPES, new_run
 
 KEY = "iagan_training"
 NOTE_BYTES = 8 * MIB
@@ -96,20 +96,32 @@ def _refuse_another_run(
     path: Path, state: dict[str, Any], settings: TrainSettings, digest: str
 ) -> None:
     before = state["settings"]
+    if type(before) is not type(settings):
+        raise SettingError(
+            f"{path} was started with the recipe {_recipe_like(before)}; got the settings of "
+            f"{_recipe_like(settings)}. Resume with the same (--recipe {_recipe_like(before)} and "
+            "its other options), or train to another output."
+        )
     changed = [
         f"{name} {shown(repr(getattr(before, name)), 40)} (now {getattr(settings, name)!r})"
         for name in before.differences(settings)
     ]
     if changed:
         raise SettingError(
-            f"{path} was started with {', '.join(changed)}. Resume with the same settings, or "
-            "train to another output."
+            f"{path} was started with {', '.join(changed)}. Resume with the same settings "
+            "(--recipe and its other options), or train to another output."
         )
     if state["digest"] != digest:
         raise SettingError(
             f"{path} was started with other images than those given now. Use the same images, or "
             "train to another output."
         )
+
+
+def _recipe_like(settings: TrainSettings) -> str:
+    """The name of the recipe that differs least from the settings."""
+    alike = [name for name, recipe in RECIPES.items() if type(recipe) is type(settings)]
+    return min(alike, key=lambda name: len(RECIPES[name].differences(settings)))
 
 
 def _check_size(run: TrainingRun, path: Path) -> None:

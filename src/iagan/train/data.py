@@ -80,10 +80,10 @@ def load_images(
             if on_event is not None:
                 on_event(Event("images", len(kept) + len(skipped), 0))
     if len(kept) < 2:
-        first = f", first: {skipped[0]}" if skipped else ""
+        bad = f" ({len(skipped)} unreadable, first: {skipped[0]})" if skipped else ""
         raise SettingError(
-            f"Training expects at least two images in {source}; got {len(kept)} ({len(skipped)} "
-            f"unreadable{first}). Give a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
+            f"Training expects at least two images in {source}; got {len(kept)}{bad}. "
+            f"Give a folder, .tar or .zip of images ({', '.join(SUFFIXES)})."
         )
     return TrainImages(torch.from_numpy(np.stack(kept)), digest.hexdigest(), tuple(skipped))
 

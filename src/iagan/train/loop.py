@@ -13,7 +13,7 @@ import torch
 
 from iagan.engine import Event, EventCallback
 from iagan.errors import SettingError
-from iagan.files import check_writable, only_process
+from iagan.files import check_suffix, check_writable, only_process
 from iagan.limits import LIMITS, Limits
 from iagan.priors import About
 from iagan.priors.weights.native import save_prior
@@ -78,6 +78,7 @@ def train(
             "Choose another interval."
         )
     prior, checkpoint = Path(output), checkpoint_of(output)
+    check_suffix(prior, ".safetensors")
     folder = checkpoint.parent
     if checkpoint.exists() and not resume:
         raise SettingError(
