@@ -292,7 +292,10 @@ def test_folders_say_what_they_pass_over(tmp_path, caplog, monkeypatch):
     (tmp_path / "more").mkdir()
     assert [p.name for p in images.find_images([tmp_path])] == ["a.gif", "b.ppm", "c.jfif"]
     (message,) = caplog.messages
-    assert "passed over in it: 2 files of another kind (.avif, .heic) and 1 folder." in message
+    assert (
+        "skipped 2 files that are not regular image files (.avif, .heic) and 1 subfolder."
+        in message
+    )
 
     def refuse(path):
         raise PermissionError(13, "Permission denied")

@@ -25,6 +25,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 BYTES_PER_PIXEL = 8
 """Maximum file size per pixel of the limit, as for uncompressed 16-bit RGBA."""
 
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF, in both byte orders; with + a BigTIFF."""
+
 TWELVE_BITS = 4095
 WHITE = 65535
 
@@ -100,7 +103,7 @@ def _read(stream: IO[bytes], limits: Limits) -> tuple[Pillow.Image, list[str]]:
     stream.seek(0)
     if size > BYTES_PER_PIXEL * limits.pixels:
         raise Pillow.DecompressionBombError
-    with Pillow.open(stream, formats=FORMATS) as picture:
+    with _opened(stream) as picture:
         if picture.size[0] * picture.size[1] > limits.pixels:
             raise Pillow.DecompressionBombError
         stored = str([tile[-1] for tile in picture.tile])
@@ -108,6 +111,20 @@ def _read(stream: IO[bytes], limits: Limits) -> tuple[Pillow.Image, list[str]]:
         ImageOps.exif_transpose(picture, in_place=True)
         cut = not is_deep(picture) and (";16" in stored or "65535" in stored)
         return picture, ["its 16-bit colours are reduced to 8 bits."] if cut else []
+
+
+def _opened(stream: IO[bytes]) -> Pillow.Image:
+    """`Pillow.open`, whose error for a TIFF of unsupported pixels is that for no image at all."""
+    try:
+        return Pillow.open(stream, formats=FORMATS)
+    except UnidentifiedImageError:
+        stream.seek(0)
+        if stream.read(4) not in TIFF_STARTS:
+            raise
+        raise ValueError(
+            "it is a TIFF whose pixel type is not supported, such as floating-point RGB, or a "
+            "damaged one; save it as a PNG of 8 bits"
+        ) from None
 
 
 @contextlib.contextmanager

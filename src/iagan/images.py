@@ -175,7 +175,7 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The files among `paths` and the images in its folders, sorted by name.
 
     Hidden files in folders, such as macOS's `._x.jpg`, are skipped. How many other files and
-    folders in them are passed over is logged, but for .npz files.
+    folders in them are skipped is logged, but for .npz files.
 
     **Raises:** `ImageFileError` for a folder that cannot be read.
     """
@@ -188,7 +188,7 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
         found = [each for each in inside if is_image_name(each) and each.is_file()]
         images += found
         others = [each for each in inside if each not in set(found) and each.suffix != ".npz"]
-        _log_passed_over(path, others)
+        _log_skipped(path, others)
     return images
 
 
@@ -212,22 +212,19 @@ def _listed(folder: Path) -> list[Path]:
         ) from error
 
 
-def _log_passed_over(folder: Path, others: list[Path]) -> None:
+def _log_skipped(folder: Path, others: list[Path]) -> None:
     folders = sum(each.is_dir() for each in others)
     kinds = sorted({shown(each.suffix, 12) or "no suffix" for each in others if not each.is_dir()})
     files = len(others) - folders
-    parts = (
-        [f"{_count(files, 'file')} of another kind ({shown(', '.join(kinds), 60)})"]
-        if files
-        else []
+    what = (
+        "file that is not a regular image file"
+        if files == 1
+        else ("files that are not regular image files")
     )
-    parts += [_count(folders, "folder")] if folders else []
+    parts = [f"{files} {what} ({shown(', '.join(kinds), 60)})"] if files else []
+    parts += [f"{folders} {'subfolder' if folders == 1 else 'subfolders'}"] if folders else []
     if parts:
-        log_notes(str(folder), [f"passed over in it: {' and '.join(parts)}."])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+        log_notes(str(folder), [f"skipped {' and '.join(parts)}."])
 
 
 def astronaut() -> Image:
