@@ -16,7 +16,8 @@ A = iagan.operators.Inpaint((3, 112, 112), mask)
 y = photo.flatten(2)[..., mask.flatten()]
 observation = iagan.Observation(y, A, noise_std=0.0)
 
-# DIP needs no prior; a real run needs 6000 steps ("dip" instead of iagan.DIP(…)).
+# DIP needs no prior. A real run needs more steps: pass "dip", which takes its authors' 6000 for
+# inpainting; iagan.DIP() has 3000, those for tasks in general.
 naive, dip = iagan.reconstruct_all(observation, None, [iagan.Naive(), iagan.DIP(steps=3)])
 for result in (naive, dip):
     hole = (result.image - photo)[..., ~mask].square().mean().sqrt()

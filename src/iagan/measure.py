@@ -194,8 +194,8 @@ def _checked(image: Any, truth: Any, data_range: float = 1.0) -> tuple[Tensor, T
             f"Metrics expect images (batch, channels, h, w) of one shape; got "
             f"{tuple(image.shape)} and {tuple(truth.shape)}. Crop or resize one of them."
         )
-    if not 0 < data_range < float("inf"):
-        raise SettingError(f"Metrics expect a data_range above 0; got {data_range}.")
+    if not _is_positive(data_range):
+        raise SettingError(f"Metrics expect a data_range above 0; got {data_range!r:.80}.")
     low, high = -SLACK * data_range, (1 + SLACK) * data_range
     outside = [((each < low) | (each > high)).double().mean() for each in (image, truth)]
     if outside[0] > 0.5 or outside[1] > 0:
@@ -206,3 +206,10 @@ def _checked(image: Any, truth: Any, data_range: float = 1.0) -> tuple[Tensor, T
             "or pass data_range."
         )
     return image, truth
+
+
+def _is_positive(data_range: Any) -> bool:
+    try:
+        return bool(0 < data_range < float("inf"))
+    except (TypeError, ValueError, RuntimeError):  # no number, or an array of several
+        return False

@@ -36,6 +36,17 @@ from iagan.operators import BicubicDownsample, LinearOperator
 from iagan.operators.separable import Separable
 from iagan.priors import Generator
 
+__all__ = [
+    "EFFORTS",
+    "NAMES",
+    "adjust",
+    "check_effort",
+    "default_name",
+    "fast",
+    "paper",
+    "preset",
+]
+
 NAMES = ("naive", "pinv", "csgm", "csgm-bp", "iagan", "iagan-bp", "dip")
 """Names of the presets of `paper` and `fast`."""
 COMPRESSED_SENSING = frozenset({"fourier", "gaussian"})
@@ -262,3 +273,7 @@ def _dip(operator: LinearOperator, noisy: bool) -> DIP:
     large = isinstance(operator, BicubicDownsample) and operator.scale >= 8
     steps, input_noise = DIP_ROWS.get("bicubic-8" if large else operator.name, DIP_DEFAULT)
     return DIP(steps // 4 if noisy else steps, input_noise=input_noise)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -73,6 +73,14 @@ class Generator(Prior):
         if self.encoder is not None:
             self._probe_encoder(self.encoder)
 
+    def __repr__(self) -> str:
+        name, network = shown(repr(self.about.name), 60), shown(repr(self.about.architecture), 60)
+        latent = f"{type(self.latent).__name__}({self.latent.shape})"
+        return (
+            f"Generator({name}, architecture={network}, image_shape={self.image_shape}, "
+            f"latent={latent})"
+        )
+
     def __call__(self, z: Latent) -> Image:
         """G(z) in [0, 1]: `(batch, *latent.shape)` → `(batch, *image_shape)`."""
         return self.to_unit_range(self.module(z))
