@@ -145,7 +145,7 @@ def test_a_finished_run_repeats_nothing(whole, prior, photos, capsys):
     before = (whole / "records.jsonl").read_bytes()
     assert reproduce(prior, photos, whole, "all", "--save-images", *QUICK) == 0
     assert (whole / "records.jsonl").read_bytes() == before
-    assert "no iterations are left" in capsys.readouterr().err
+    assert "no iterative method is left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ COMMANDS = {
     "measure": "compare images with the true one: PSNR, SSIM, LPIPS",
     "reproduce": "rerun the paper's tables, ours beside theirs",
     "train": "make a prior from a folder of images",
-    "priors": "list the priors that are known by name",
+    "priors": "list the named priors",
     "demo": "recover an astronaut's face, with scores and a picture",
 }
 """Every command and its line of help; the module of that name has `add_arguments` and `run`."""
@@ -34,7 +34,7 @@ EPILOG = """examples:
 
 P is a checkpoint, or a name from iagan priors.
 
-iagan COMMAND --help tells a command's options.
+iagan COMMAND --help shows the options of a command.
 """
 
 
@@ -85,9 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, line in COMMANDS.items():
         command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
         _module(name).add_arguments(command)
-        command.add_argument(
-            "--quiet", action="store_true", help="no progress and no remarks: errors alone"
-        )
+        command.add_argument("--quiet", action="store_true", help="print errors only")
     return parser
 
 

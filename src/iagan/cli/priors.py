@@ -9,7 +9,7 @@ import json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--json", action="store_true", help="print one JSON record a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON record per line")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.steps_scale <= 1:
         raise SettingError(
-            f"--steps-scale expects a share in (0, 1]; got {args.steps_scale}. Try 0.25."
+            f"--steps-scale expects a fraction in (0, 1]; got {args.steps_scale}. Try 0.25."
         )
     work = None if set(args.tables) == {THEORY} else _prepare(args)
     folder = Path(args.output)
@@ -146,7 +146,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
             f"-n expects at least one image; got {args.count}. Leave it out for all of them."
         )
     if not args.images:
-        raise SettingError("--images is missing: photographs are expected. Name a folder of them.")
+        raise SettingError("--images is required: give photographs or a folder of them.")
     good, skipped = readable(find_images([Path(name) for name in args.images]), args.count)
     if not good:
         reason = next(iter(skipped.values()), "there is none")
@@ -155,7 +155,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Plan, Generator, list[str]]:
             f"({reason}). Name a folder with PNG or JPEG files."
         )
     if args.count is not None and len(good) < args.count:
-        _tell(f"-n {args.count}: only {_images(len(good))} can be read; all are taken.")
+        _tell(f"-n {args.count}: only {_images(len(good))} can be read; using all {len(good)}.")
     plan = Plan(
         experiments=tuple(t for t in TABLES if t in args.tables or "all" in args.tables),
         images=tuple(good),
@@ -227,7 +227,7 @@ def _run_tables(
 def _kept(runs: RunFolder) -> str:
     """What Ctrl-C leaves."""
     count = len(runs.records())
-    return f"records in {shown(runs.path)}: {count}; the same command makes the rest."
+    return f"records in {shown(runs.path)}: {count}; run the same command again to continue."
 
 
 def _bar() -> ProgressBar:

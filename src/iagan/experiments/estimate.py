@@ -55,7 +55,7 @@ def estimate_seconds(
 def format_estimate(seconds: dict[str, float]) -> str:
     """One line with the total and the phases."""
     if not seconds:
-        return "no iterations are left to run"
+        return "no iterative method is left to run"
     parts = ", ".join(f"{phase.upper()} {_format_duration(s)}" for phase, s in seconds.items())
     return f"about {_format_duration(sum(seconds.values()))} on this machine ({parts})"
 

@@ -128,7 +128,8 @@ def _chunks(
                 yield _Chunk(setting, mask, few, sums, truth), observation, names
                 step += len(few)
     if total:
-        tell(on_event, Event("images", total, total, message=f"all {total} images are done"))
+        message = "1 image is done" if total == 1 else f"all {total} images are done"
+        tell(on_event, Event("images", total, total, message=message))
 
 
 def _record_all(
