@@ -354,10 +354,10 @@ def test_options_of_another_operator_are_refused(measurement, photo, prior, caps
 def test_an_effort_that_changes_no_method_is_told(method, effort, observed, prior, capsys):
     argv = ["reconstruct", str(observed), "--prior", prior, "--method", method, *effort]
     assert main([*argv, "-o", "x.jpg"]) == 2  # told before any work
-    assert f"{effort[0]} changes nothing here" in capsys.readouterr().err
+    assert f"{effort[0]} has no effect here" in capsys.readouterr().err
     argv[-len(effort) - 1] = "iagan,dip"
     assert main([*argv, "-o", "x.jpg"]) == 2
-    assert "changes nothing" not in capsys.readouterr().err
+    assert "no effect" not in capsys.readouterr().err
 
 
 def test_the_noise_of_a_picture_to_denoise_is_estimated(prior, tmp_path, capsys):
@@ -469,7 +469,7 @@ def test_ctrl_c_keeps_what_is_finished(observed, prior, tmp_path, capsys, monkey
     assert _size(out / "y_iagan.partial.png") == _size(out / "y_csgm.png")
     said = capsys.readouterr().err
     assert "the best so far is" in said
-    assert said.endswith("stopped; images finished: 1; the same command makes the rest.\n")
+    assert said.endswith("stopped; images finished: 1; run the same command again to continue.\n")
 
 
 @pytest.mark.parametrize("steps", ["1", "9"])

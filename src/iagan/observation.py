@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import logging
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,9 @@ from iagan.errors import SettingError, ShapeError
 from iagan.operators import LinearOperator, as_operator
 from iagan.operators.checks import LARGEST, as_tensor
 from iagan.operators.linalg import per_image
-from iagan.types import Image, ImageLike, Measurement, PerImage
+from iagan.types import ImageLike, Measurement, PerImage
+
+logger = logging.getLogger("iagan")
 
 RANGE_SLACK = 0.25
 """Tolerated excess of an image over [0, 1], since generators and filters overshoot slightly."""
@@ -131,6 +134,13 @@ def observe(
     clean = Observation(operator(image), operator, noise_std)
     if not clean.is_noisy:
         return clean
+    largest = float(clean.sigma.max())
+    if largest > 1:
+        logger.warning(
+            "noise_std = %.3g is more than the range of the images, [0, 1]; for %.3g/255 pass "
+            "%.3g / 255.",
+            *(largest,) * 3,
+        )
     if not isinstance(rng, torch.Generator):
         raise SettingError(
             "observe expects rng, a torch.Generator, for the noise; got "
@@ -146,7 +156,7 @@ _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 36 σ²."""
 
 
-def estimate_noise_std(y: Image) -> PerImage:
+def estimate_noise_std(y: ImageLike) -> PerImage:
     r"""σ of white noise in images: $\hat\sigma = \sqrt{\pi/2}\,\operatorname{mean}|L * y| / 6$.
 
     Accurate to a few percent for blurred images; too high for sharp ones because of fine details
@@ -155,6 +165,12 @@ def estimate_noise_std(y: Image) -> PerImage:
     **Shapes:** `(batch, channels, h, w)`, sides of at least 3, to `(batch,)`.
     **Source:** Immerkær, Fast noise variance estimation (CVIU 64, 1996).
     """
+    y = as_tensor("estimate_noise_std", y)
+    if y.ndim != 4 or not y.is_floating_point():
+        raise ShapeError(
+            "estimate_noise_std expects real images (batch, channels, h, w) in [0, 1]; got "
+            f"{str(y.dtype).removeprefix('torch.')} {tuple(y.shape)}."
+        )
     batch, channels, height, width = y.shape
     if min(height, width) < 3:
         raise ShapeError(

@@ -54,6 +54,15 @@ def save_observation(observation: Observation, path: str | os.PathLike[str]) -> 
     write_atomically(path, lambda stream: stream.write(buffer.getvalue()))
 
 
+def is_observation(path: str | os.PathLike[str]) -> bool:
+    """Whether the file is an observation that can be loaded."""
+    try:
+        load_observation(path)
+    except IaganError:
+        return False
+    return True
+
+
 def load_observation(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Observation:
     """Read a file written by `save_observation`, without running any code in it.
 

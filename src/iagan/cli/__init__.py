@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from iagan.cli.allocator import retain_freed_memory
@@ -38,8 +40,13 @@ iagan COMMAND --help shows the options of a command.
 """
 
 
-_REMARKS = logging.StreamHandler()
-"""Where the logger's lines go, unless the caller of `main` has said otherwise."""
+class _Formatter(logging.Formatter):
+    """A line that begins with its level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`warning: …`, or `note: …` for what is only information."""
+        kind = "warning" if record.levelno >= logging.WARNING else "note"
+        return f"{kind}: {super().format(record)}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,10 +119,10 @@ def _run(argv: list[str] | None) -> tuple[int, str]:
         return 0, parser.prog
     args = parser.parse_args(argv)
     name = f"iagan {args.command}"
-    _log_to_stderr(args.quiet)
     retain_freed_memory()
     try:
-        return int(_module(args.command).run(args)), name
+        with _logging_to_stderr(args.quiet):
+            return int(_module(args.command).run(args)), name
     except KeyboardInterrupt as stop:
         kept = "" if isinstance(stop, Interrupted) else str(stop)
         print(f"\n{name}: stopped{f'; {kept}' if kept else '.'}", file=sys.stderr)
@@ -137,11 +144,21 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         argcomplete.autocomplete(parser)
 
 
-def _log_to_stderr(quiet: bool) -> None:
+@contextlib.contextmanager
+def _logging_to_stderr(quiet: bool) -> Iterator[None]:
+    """A block in which what is logged is printed, unless the caller has a handler of its own."""
     logger = logging.getLogger("iagan")
-    logger.setLevel(logging.ERROR if quiet else logging.NOTSET)
-    _REMARKS.stream = sys.stderr  # anew: the former one may be closed
-    if not logger.handlers:
-        _REMARKS.setFormatter(logging.Formatter("warning: %(message)s"))
-        logger.addHandler(_REMARKS)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    handler = None if logger.handlers else logging.StreamHandler()
+    if handler is not None:
+        handler.setFormatter(_Formatter())
+        logger.addHandler(handler)
         logger.propagate = False
+    try:
+        yield
+    finally:
+        if handler is not None:
+            logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from iagan.cli import operators, options
+from iagan.errors import OutputError, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +28,14 @@ def run(args: argparse.Namespace) -> int:
     from iagan.files import check_writable
     from iagan.images import crop_square, default_square, load_image
     from iagan.observation import observe
-    from iagan.observation_file import save_observation
+    from iagan.observation_file import is_observation, save_observation
 
     check_writable(args.output, ".npz")
+    if Path(args.output).exists() and not is_observation(args.output):
+        raise OutputError(
+            f"-o {shown(args.output)} exists and is not an observation of iagan. Choose another "
+            "name."
+        )
     generator = options.load_generator(args)
     photo = load_image(args.image)
     box = args.crop or default_square(photo, generator.about.crop)

@@ -6,10 +6,11 @@ import argparse
 import functools
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iagan.cli import operators, options
-from iagan.errors import shown
+from iagan.errors import OutputError, shown
 from iagan.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     paths = find_inputs(args.inputs, args.output)
     if args.figure:
         check_writable(args.figure, ".png")
+        _check_figure(args, paths)
     operators.check_belonging(args)
     _tell_unused_effort(args)
     execution = options.execution(args)
@@ -111,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     made = 0
 
     def kept() -> str:
-        rest = "the same command makes the rest" if made else "none was finished"
+        rest = "run the same command again to continue" if made else "none was finished"
         return f"images finished: {made}; {rest}."
 
     with options.telling_when_stopped(kept), ProgressBar() as bar:
@@ -143,6 +145,12 @@ def run(args: argparse.Namespace) -> int:
                 outcomes.append(outcome)
     rows = figure_rows(outcomes, Scorer(options.lpips_net(args)))
     if rows:
+        if Path(args.figure).resolve() in {
+            Path(each.output).resolve() for each in outcomes if each.output
+        }:
+            raise OutputError(
+                f"--figure {shown(args.figure)} is a result, which is kept. Choose another name."
+            )
         figure(rows, args.figure)
     if failed:
         names = dict.fromkeys(failed)
@@ -151,6 +159,21 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _check_figure(args: argparse.Namespace, paths: list[Path]) -> None:
+    """Refuse to replace by a figure what is not a figure of iagan."""
+    from iagan.jobs.outputs import is_figure
+
+    given = [*paths, *(Path(each) for each in (args.truth, args.mask, args.hole) if each)]
+    target = Path(args.figure)
+    if target.resolve() in {path.resolve() for path in given}:
+        raise OutputError(f"--figure {shown(target)} is an input. Choose another name.")
+    if target.exists() and not args.overwrite and not is_figure(target):
+        raise OutputError(
+            f"--figure {shown(target)} exists and is not a figure of iagan. Choose another name, "
+            "or replace it with --overwrite."
+        )
 
 
 def _tell_unused_effort(args: argparse.Namespace) -> None:
@@ -166,7 +189,7 @@ def _tell_unused_effort(args: argparse.Namespace) -> None:
     ):
         if given and not set(users) & set(args.method):
             logger.warning(
-                "%s changes nothing here: it is for --method %s.", option, " or ".join(users)
+                "%s has no effect here; it applies to --method %s.", option, ", ".join(users)
             )
 
 
@@ -191,9 +214,16 @@ def _print(outcome: Outcome, as_json: bool) -> None:
     from iagan.jobs import to_json
 
     if outcome.error is not None:
-        print(f"iagan reconstruct: {shown(outcome.path)}: {outcome.error}", file=sys.stderr)
+        name, reason = shown(outcome.path), str(outcome.error)
+        text = reason if reason.startswith(name) else f"{name}: {reason}"
+        print(f"iagan reconstruct: {text}", file=sys.stderr)
     elif outcome.status == "skipped":
-        logger.warning("%s exists, made with these settings; skipped.", shown(outcome.output))
+        logger.info("%s exists, made with these settings; skipped.", shown(outcome.output))
+        if as_json:
+            names = {"file": outcome.path, "output": outcome.output, "method": outcome.method}
+            print(
+                to_json({k: str(v) for k, v in names.items()} | {"status": "skipped"}), flush=True
+            )
     elif outcome.status == "stopped":
         logger.warning("stopped; the best so far is %s", shown(outcome.output))
     else:

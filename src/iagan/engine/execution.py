@@ -14,6 +14,9 @@ from iagan.errors import SettingError
 
 Precision = Literal["float32", "mixed", "bfloat16"]
 
+MAX_THREADS = 1024
+"""Largest number of CPU threads; with many more, the OpenMP library ends the process."""
+
 
 @dc.dataclass(frozen=True)
 class Execution:
@@ -57,6 +60,11 @@ class Execution:
                 raise SettingError(
                     f"Execution expects {name} as an integer of at least 1, or None; got {value!r}."
                 )
+        if self.threads is not None and self.threads > MAX_THREADS:
+            raise SettingError(
+                f"Execution expects at most {MAX_THREADS} threads; got {self.threads}. More than "
+                "the cores of a machine gain nothing."
+            )
         if self.device is not None:
             self._check_device(self.device)
 

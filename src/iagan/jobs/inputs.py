@@ -11,10 +11,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from iagan.errors import ImageFileError, ObservationFileError, SettingError, ShapeError, shown
+from iagan.errors import ImageFileError, ObservationFileError, SettingError, shown
 from iagan.files import is_folder
-from iagan.images import Crop, crop_square, find_images, images_in, load_image
+from iagan.images import crop_square, find_images, load_image
 from iagan.jobs.outputs import is_result
+from iagan.jobs.truth import load_truth, truth_file
 from iagan.limits import LIMITS, Limits
 from iagan.observation import Observation, estimate_noise_std
 from iagan.observation_file import load_observation
@@ -136,7 +137,7 @@ def load_input(
         logger.warning("%s: %s", shown(path), message)
     true = None
     if truth is not None:
-        file = _truth_file(Path(truth), path)
+        file = truth_file(Path(truth), path)
         size, crop = prior.image_shape[1:], prior.about.crop
         true = load_truth(file, observation.crop, size, crop, limits=limits)
     return Input(path, observation, true, messages)
@@ -192,7 +193,7 @@ def _mask_messages(y: Image, operator: Inpaint, picture: Image) -> list[str]:
     if rest.numel() and _is_constant(y) and not _is_constant(rest):
         messages.append(
             "all of these have the same colour, and the others do not: the mask seems to be "
-            "inverted. White or true means measured; use --hole for the opposite."
+            "inverted. White is measured in --mask and missing in --hole; exchange them."
         )
     return messages
 
@@ -216,7 +217,7 @@ def _noise_std(
     if not isinstance(operator, UniformBlur | Identity):
         raise SettingError(
             f"--noise auto expects images of --operator blur or denoise; got {operator.name}, "
-            "whose details look like noise. Give the noise std, /255."
+            "whose details look like noise. Give the noise standard deviation in units of 1/255."
         )
     sigma = max(float(estimate_noise_std(y)), rounding)
     return sigma, [f"noise of about {255 * sigma:.1f}/255, estimated from the image."]
@@ -240,57 +241,17 @@ def _fit(
     square = crop_square(photo, crop, None, (height, width))
     if side == height:
         return square, ()
-    if not isinstance(operator, BicubicDownsample):
+    if not isinstance(operator, BicubicDownsample) or side < height:
+        advice = (
+            f"Crop it with --crop LEFT,TOP,{height}."
+            if side > height
+            else "Enlarging would invent measurements; choose an operator or a prior that fits."
+        )
         raise ImageFileError(
             f"--operator {operator.name} with this prior expects an image of {width}×{height}; "
-            f"{shown(path)} is {photo.shape[-1]}×{photo.shape[-2]}. "
-            f"Crop it with --crop LEFT,TOP,{height}."
+            f"{shown(path)} is {photo.shape[-1]}×{photo.shape[-2]}. {advice}"
         )
     return square, (
         f"a square of {side} px, resized to {height} px, the size of a ×{operator.scale} "
         "photograph for this prior.",
     )
-
-
-def _truth_file(truth: Path, path: Path) -> Path:
-    if not is_folder(truth):
-        return truth
-    same = [each for each in images_in(truth) if each.stem == path.stem]
-    if not same:
-        raise ImageFileError(
-            f"--truth {shown(truth)} has no image named {shown(path.stem)}.*; add it."
-        )
-    return same[0]
-
-
-def load_truth(
-    path: str | os.PathLike[str],
-    square: Box | None,
-    size: tuple[int, ...],
-    crop: Crop | None = None,
-    *,
-    or_centred: bool = True,
-    limits: Limits = LIMITS,
-) -> Image:
-    """Load the true image, cropped like the observation: `(1, 3, *size)`.
-
-    An image that already has `size` is used unchanged if `square` is None.
-
-    **Arguments:**
-    - `square`: `(left, top, side)` of the observed square, in pixels, if known.
-    - `size`: `(height, width)`.
-    - `crop`: the prior's crop of aligned photographs.
-    - `or_centred`: whether to use the centred square if neither is given.
-
-    **Raises:** `ImageFileError`, `SettingError`; `ShapeError` if the square is unknown.
-    """
-    truth = load_image(path, limits)
-    if tuple(truth.shape[-2:]) == tuple(size) and square is None:
-        return truth
-    if square is None and not or_centred:
-        raise ShapeError(
-            f"{shown(path)} is {truth.shape[-1]}×{truth.shape[-2]} and the image "
-            f"{size[1]}×{size[0]}. Specify the observed square: --prior P or --crop "
-            "LEFT,TOP,SIDE."
-        )
-    return crop_square(truth, square, crop, (size[0], size[1]))

@@ -22,6 +22,8 @@ from iagan.types import Image
 
 KEYWORD = "iagan"
 """Keyword of the PNG text chunk with the settings of a recovered image."""
+FIGURE = "figure"
+"""Content of that chunk in a figure."""
 PARTIAL = '{"partial": true}'
 """Content of that chunk in the best image so far."""
 
@@ -59,12 +61,13 @@ class Outputs:
     ) -> None:
         self.path, self.overwrite = Path(output), overwrite
         self.labels = _labels(inputs)
+        self.sources = {path.resolve() for path in inputs}
         self.uses = Counter(self.labels.values())
         self.is_file = self.path.suffix.lower() == ".png" and not is_folder(self.path)
         if self.is_file and (len(inputs) > 1 or methods > 1):
             raise SettingError(
-                f"-o {shown(output)} is a single file; got {len(inputs)} inputs and {methods} "
-                "methods. Give a folder instead."
+                f"-o {shown(output)} is a single file; got {len(inputs)} inputs by {methods} "
+                f"method{'s' * (methods > 1)}. Give a folder instead."
             )
         if self.path.suffix and not self.is_file and not is_folder(self.path):
             raise SettingError(f"-o expects a .png file or a folder; got {shown(output)}.")
@@ -80,7 +83,7 @@ class Outputs:
                 f"{shown(path)} has {count} images, but -o is a single file; give a folder."
             )
         if self.is_file:
-            return [self.path]
+            return [self._not_an_input(self.path)]
         label = self.labels[path]
         if self.uses[label] > 1:
             raise SettingError(
@@ -88,7 +91,14 @@ class Outputs:
                 f"{shown(label)}_{method}.png. Rename one, or recover them in two calls."
             )
         stems = [label] if count == 1 else [f"{label}-{i}" for i in range(count)]
-        return [self.path / f"{stem}_{method}.png" for stem in stems]
+        return [self._not_an_input(self.path / f"{stem}_{method}.png") for stem in stems]
+
+    def _not_an_input(self, target: Path) -> Path:
+        if target.resolve() in self.sources:
+            raise SettingError(
+                f"{shown(target)} is an input, which is never replaced. Choose another output."
+            )
+        return target
 
     def are_made(self, targets: Sequence[Path], settings: dict[str, Any]) -> bool:
         """Whether all targets exist and were made with these settings.
@@ -141,6 +151,11 @@ def partial_of(target: Path) -> Path:
 def is_result(path: Path) -> bool:
     """Whether the file is an image recovered or a figure drawn by iagan."""
     return png_text(path, KEYWORD) is not None
+
+
+def is_figure(path: Path) -> bool:
+    """Whether the file is a figure drawn by iagan."""
+    return png_text(path, KEYWORD) == FIGURE
 
 
 def settings_of(

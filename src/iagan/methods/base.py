@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
+
 from iagan.errors import SettingError
 
 if TYPE_CHECKING:
@@ -122,18 +124,33 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
 
 
 def check_integer(method: Method, name: str, least: int, most: int | None = None) -> None:
-    """**Raises:** `SettingError` unless that field is an integer from `least` to `most`."""
-    value = getattr(method, name)
+    """Convert a NumPy number in that field.
+
+    **Raises:** `SettingError` unless it is an integer from `least` to `most`.
+    """
+    value = _plain(method, name)
     if type(value) is not int or value < least or (most is not None and value > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise _refusal(method, name, f"an integer {span}", value)
 
 
 def check_number(method: Method, name: str, least: float = 0.0) -> None:
-    """**Raises:** `SettingError` unless that field is a finite number of at least `least`."""
-    value = getattr(method, name)
+    """Convert a NumPy number in that field.
+
+    **Raises:** `SettingError` unless it is a finite number of at least `least`.
+    """
+    value = _plain(method, name)
     if type(value) not in (int, float) or not least <= value <= sys.float_info.max:
         raise _refusal(method, name, f"a number of at least {least:g}", value)
+
+
+def _plain(method: Method, name: str) -> Any:
+    """The field's value, as a Python number if it is one of NumPy's."""
+    value = getattr(method, name)
+    if isinstance(value, np.number):
+        value = value.item()
+        object.__setattr__(method, name, value)
+    return value
 
 
 def check_flag(method: Method, name: str) -> None:

@@ -85,7 +85,8 @@ def residual_too_large(name: str, image: Image, observation: Observation) -> lis
     fitting = float(residual[worst]) / observation.operator.m**0.5
     return [
         f"{name}: the residual is still {by}{_count(far)}. Either there were too few iterations, "
-        f"or the operator or noise_std is wrong (σ = {fitting:.2g} would match the residual)."
+        f"or the operator or the noise level is wrong (σ = {fitting:.2g}, which is "
+        f"{255 * fitting:.1f}/255, would match the residual)."
     ]
 
 
@@ -104,7 +105,8 @@ def residual_too_small(
     fitting = float(residual[worst]) / observation.operator.m**0.5
     return [
         f"{name}: the residual is already {float(residual[worst] / floor[worst]):.2g} times the "
-        f"noise floor{_count(near)}, so y has less noise than noise_std (σ ≤ {fitting:.2g}). "
+        f"noise floor{_count(near)}, so y has less noise than was said (σ ≤ {fitting:.2g}, which "
+        f"is {255 * fitting:.1f}/255). "
         "Too large a σ removes details as if they were noise."
     ]
 

@@ -74,8 +74,8 @@ class Inpaint(LinearOperator):
         if kept >= FEW:
             return []
         return [
-            f"the mask keeps {kept:.1%} of the pixels. If true marks the hole, invert it "
-            "(--hole on the command line)."
+            f"the mask keeps {kept:.1%} of the pixels. If these are the hole, invert it (on the "
+            "command line: exchange --mask and --hole)."
         ]
 
     @property

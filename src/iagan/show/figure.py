@@ -11,14 +11,14 @@ import torch
 
 from iagan.errors import SettingError
 from iagan.files import write_atomically
-from iagan.jobs.outputs import KEYWORD
+from iagan.jobs.outputs import FIGURE, KEYWORD
 from iagan.observation import Observation
 from iagan.types import Image
 
 CELL_INCHES = 1.75
 LINE_INCHES = 0.165
 DPI = 160
-OURS = {KEYWORD: "figure"}
+OURS = {KEYWORD: FIGURE}
 """PNG text chunk that marks a figure as a result, not a photograph to recover."""
 
 
