@@ -190,3 +190,10 @@ def test_a_prior_in_the_package_is_the_listed_file_and_small(name, side, crop):
     assert images.shape == (16, *prior.image_shape)
     assert -0.25 <= images.min() <= images.max() <= 1.25
     assert images.std(0).mean() > 0.1, "samples differ from one another"
+
+
+def test_the_repr_of_a_prior_is_one_line_that_tells_what_it_is():
+    assert repr(load_prior("faces")) == (
+        "Generator('faces', architecture='tapered', image_shape=(3, 128, 128), "
+        "latent=NormalLatent((256,)))"
+    )

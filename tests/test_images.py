@@ -84,6 +84,18 @@ def _png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 100) + b"IDAT"
 
 
+def _float_rgb_tiff():
+    """A valid TIFF of 1×1 pixel, float32 RGB, which Pillow has no mode for."""
+    one, short, long = struct.pack("<f", 0.5), 3, 4
+    tags = [(256, short, 1, 1), (257, short, 1, 1), (258, short, 3, 134), (262, short, 1, 2)]
+    tags += [(273, long, 1, 146), (277, short, 1, 3), (278, short, 1, 1), (279, long, 1, 12)]
+    tags += [(284, short, 1, 1), (339, short, 3, 140)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    values = struct.pack("<6H", 32, 32, 32, 3, 3, 3)
+    directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    return b"II*\0" + struct.pack("<I", 8) + directory + values + 3 * one
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -91,6 +103,7 @@ def _png_header(width, height):
         (b"GIF89a, or so it says", "replace it"),
         (_png_header(100_000, 100_000), "Downscale it"),
         (_png_header(8, 8), "replace it"),
+        (_float_rgb_tiff(), "pixel type is not supported, such as floating-point RGB"),
         (None, "no such file"),
     ],
 )

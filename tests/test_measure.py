@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import iagan
+from helpers import as_users_run_it
 from iagan import measure
 from iagan.errors import MissingDependencyError, SettingError, ShapeError
 
@@ -60,8 +61,9 @@ def test_shapes_and_ranges_are_checked():
                 measured(_pair()[0], wrong)
     with pytest.raises(SettingError, match="Rescale"):
         measure.psnr(255 * _pair()[1], _pair()[0])
-    with pytest.raises(SettingError, match="data_range"):
-        measure.psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), data_range=0)
+    for data_range in (0, None, "1"):
+        with as_users_run_it(), pytest.raises(SettingError, match="data_range"):
+            measure.psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), data_range=data_range)
     with pytest.raises(SettingError, match="squeeze"):
         measure.lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64), net="resnet")
 

@@ -234,3 +234,11 @@ def test_what_cannot_be_registered_is_refused_in_one_line(kind, words):
         register(kind)
     assert "\n" not in str(info.value)
     assert before == OPERATORS
+
+
+def test_a_deeply_nested_name_is_refused_in_one_line():
+    name = []
+    for _ in range(3000):
+        name = [name]
+    with pytest.raises(SettingError, match="got a list"):
+        from_spec({"operator": name})

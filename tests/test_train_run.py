@@ -21,7 +21,7 @@ from safetensors import safe_open
 from iagan.errors import CheckpointError, OutputError, SettingError
 from iagan.files import only_process
 from iagan.priors import About, Crop, load_prior
-from iagan.train import BeganSettings, began_run, train
+from iagan.train import RECIPES, BeganSettings, began_run, train
 from shapes import write_discs
 
 TINY = BeganSettings(
@@ -209,6 +209,12 @@ def test_published_began_runs_without_an_autoencoder_phase(tmp_path, discs):
     assert load_prior(str(done.prior)).latent.law == "uniform"
 
 
+def test_a_prior_of_another_suffix_is_refused_before_training(tmp_path):
+    with pytest.raises(OutputError, match=r"Name it \*\.safetensors"):
+        train(TINY, tmp_path / "not read", tmp_path / "p.pth")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_is_not_overwritten_nor_continued_as_another(tmp_path, discs):
     output = tmp_path / "p.safetensors"
     train(TINY, discs, output)
@@ -216,6 +222,8 @@ def test_a_run_is_not_overwritten_nor_continued_as_another(tmp_path, discs):
         train(TINY, discs, output)
     with pytest.raises(SettingError, match=r"gamma 0\.5 \(now 0\.3\)"):
         train(dc.replace(TINY, gamma=0.3), discs, output, resume=True)
+    with pytest.raises(SettingError, match="recipe began.*; got .* vae-gan.*--recipe began"):
+        train(RECIPES["vae-gan"], discs, output, resume=True)
     others = write_discs(tmp_path / "others", 25)
     with pytest.raises(SettingError, match="other images"):
         train(TINY, others, output, resume=True)
