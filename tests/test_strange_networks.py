@@ -126,3 +126,11 @@ def test_a_module_that_is_no_plain_one_is_refused_when_it_is_given(kind):
         Generator(make(), NormalLatent((4,)))
     assert isinstance(error.value, IaganError)
     assert "\n" not in str(error.value)
+
+
+def test_a_network_that_does_not_fit_into_memory_is_said_to():
+    def allocate(x):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(IaganError, match="does not fit into memory"):
+        Generator(Network(after=allocate), NormalLatent((4,)))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from iagan.errors import SettingError, ShapeError, shown
+from iagan.engine.memory import is_out_of_memory
+from iagan.errors import IaganError, SettingError, ShapeError, shown
 from iagan.priors.base import About, LatentSpace, Prior, parse_latent
 from iagan.priors.networks.registry import NETWORKS
 from iagan.types import Image, Latent
@@ -138,6 +139,11 @@ class Generator(Prior):
         try:
             return self.module(z)
         except Exception as error:  # a user's code
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise IaganError(
+                    f"The network does not fit into memory for latents {tuple(z.shape)}. Use "
+                    "smaller images, or a machine with more memory."
+                ) from error
             raise ShapeError(
                 f"Generator expects a module that takes latents {tuple(z.shape)}; it raised: "
                 f"{shown(error).rstrip('.')}. Give the latent shape that it was trained with."
