@@ -315,7 +315,7 @@ def test_one_image_has_no_spread(prior, photos, tmp_path, capsys):
         (["--setting", "sr-3"], "sr-4, sr-8"),
         (["--method", "pinv"], "table2 expects methods from naive, dip, csgm"),
         (["--restarts", "0"], "at least one start of z"),
-        (["--steps-scale", "2"], "share in"),
+        (["--steps-scale", "2"], "fraction in"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_a_folder_is_made(
