@@ -107,7 +107,7 @@ def test_results_in_a_folder_that_is_also_the_output_are_not_recovered(folder, c
     figure([[Panel(load_image(folder / "a.png"), "a")]], folder / "figure.png")
     assert len(list(folder.iterdir())) == 7
     assert {path.name for path in find_inputs([folder], folder)} == {"a.png", "b.png"}
-    assert "passed over in it, as results: 5" in caplog.text
+    assert "skipped files that are earlier results: 5" in caplog.text
     again = run([folder], folder)
     assert {name: o.status for name, o in again.items()} == {"a.png": "skipped", "b.png": "skipped"}
     assert len(find_inputs([folder], folder.parent)) == 7

@@ -311,3 +311,12 @@ def test_settings_that_cannot_work_are_refused_before_any_work():
         iagan.Execution(compile="yes")
     with pytest.raises(SettingError, match="expects a kind"):
         register(type("Nameless", (iagan.CSGM,), {"kind": ""}))
+
+
+def test_a_spec_nested_too_deeply_is_refused_in_one_line():
+    spec = {"method": "iagan"}
+    for _ in range(3000):
+        spec = {"method": spec}
+    with as_users_run_it(), pytest.raises(SettingError, match="expects 'method'") as caught:
+        iagan.methods.from_spec(spec)
+    assert "\n" not in str(caught.value)

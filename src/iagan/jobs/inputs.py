@@ -107,7 +107,7 @@ def _in_folder(folder: Path, output: str | os.PathLike[str] | None) -> list[Path
         return inputs
     own = [path for path in inputs if is_result(path)]
     if own:
-        logger.warning("%s: passed over in it, as results: %d.", shown(folder), len(own))
+        logger.warning("%s: skipped files that are earlier results: %d.", shown(folder), len(own))
     return [path for path in inputs if path not in set(own)]
 
 

@@ -96,7 +96,7 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     kind = spec.get("method") if isinstance(spec, Mapping) else None
     if not isinstance(kind, str) or kind not in METHODS:
         raise SettingError(
-            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {spec!r:.80}."
+            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {_shown(spec)}."
         )
     if depth > MAX_DEPTH:
         raise SettingError(f"A method's spec expects at most {MAX_DEPTH} nested methods.")
@@ -121,6 +121,12 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     if missing:
         raise SettingError(f"The spec of method '{kind}' expects {missing[0]}; it is missing.")
     return cls(**fields)
+
+
+def _shown(spec: object) -> str:
+    """A spec's name, or its type: its contents may be nested too deeply for `repr`."""
+    kind = spec.get("method") if isinstance(spec, Mapping) else spec
+    return f"{kind!r:.80}" if isinstance(kind, str | int | None) else type(kind).__name__
 
 
 def check_integer(method: Method, name: str, least: int, most: int | None = None) -> None:
