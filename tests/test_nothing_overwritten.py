@@ -53,6 +53,11 @@ def test_observe_replaces_observations_only(small, tmp_path, capsys):
     assert (tmp_path / "y.npz").read_bytes() == b"mine"
     (tmp_path / "y.npz").unlink()
     assert main(observe) == main(observe) == 0
+    with np.load("y.npz") as file:
+        about = str(file["about"]).replace('"bicubic"', '"unregistered"')
+    np.savez("y.npz", y=np.zeros((1, 3, 16, 16), "f4"), about=np.array(about))
+    assert main(["reconstruct", "y.npz", "--prior", "faces-64"]) == 2
+    assert main(observe) == 0, "an observation that cannot be loaded here is one nevertheless"
 
 
 def test_a_truth_smaller_than_the_image_is_refused(small, capsys):

@@ -98,6 +98,15 @@ def shown(text: object, most: int = 200) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def shown_value(value: object) -> str:
+    """Quote an untrusted value for a message: `repr` of a text, number or None, else its type.
+
+    The `repr` of a container may be long, or fail because it is nested too deeply.
+    """
+    simple = value is None or isinstance(value, str | int | float)
+    return shown(repr(value), 80) if simple else f"a {type(value).__name__}"
+
+
 def _on_one_line(text: str) -> str:
     if text.isprintable():
         return text

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,12 @@ def save_observation(observation: Observation, path: str | os.PathLike[str]) -> 
 
 
 def is_observation(path: str | os.PathLike[str]) -> bool:
-    """Whether the file is an observation that can be loaded."""
+    """Whether the file was written by `save_observation`, even if it exceeds the limits to load."""
+    source = Path(path)
     try:
-        load_observation(path)
-    except IaganError:
+        (text,) = _read_arrays(source, {"about.npy": ("US", UTF32 * LIMITS.text_bytes)})
+        _read_about(source, str(text[()]), LIMITS)
+    except ObservationFileError:
         return False
     return True
 
@@ -76,8 +79,14 @@ def load_observation(path: str | os.PathLike[str], limits: Limits = LIMITS) -> O
     **Raises:** `ObservationFileError`, one line, for any other file.
     """
     source = Path(path)
-    y, text = _read_arrays(source, limits)
-    about = _read_about(source, text, limits)
+    y, text = _read_arrays(
+        source,
+        {
+            "y.npy": ("biufc", limits.array_bytes),
+            "about.npy": ("US", UTF32 * limits.text_bytes),
+        },
+    )
+    about = _read_about(source, str(text[()]), limits)
     del text
     if y.dtype.name not in DTYPES or y.ndim < 2 or not len(y):
         raise _refusal(source, f"y is {y.dtype} {y.shape}, not float or complex (batch, …)")
@@ -102,17 +111,15 @@ def load_observation(path: str | os.PathLike[str], limits: Limits = LIMITS) -> O
         raise _refusal(source, f"its description is malformed ({shown(error)})") from error
 
 
-def _read_arrays(source: Path, limits: Limits) -> tuple[np.ndarray, str]:
-    """Read y and the text of `about`."""
+def _read_arrays(source: Path, members: Mapping[str, tuple[str, int]]) -> list[np.ndarray]:
+    """Read arrays of these kinds (`numpy.dtype.kind`) and at most so many bytes."""
     try:
         open_regular(source).close()
         with open_zip(source, MOST_MEMBERS) as archive:
             missing = {"y.npy", "about.npy"} - set(archive.namelist())
             if missing:
                 raise ValueError(f"it lacks {', '.join(sorted(missing)).replace('.npy', '')}")
-            y = _read_member(archive, "y.npy", "biufc", limits.array_bytes)
-            text = _read_member(archive, "about.npy", "US", UTF32 * limits.text_bytes)
-            return y, str(text[()])
+            return [_read_member(archive, name, *bounds) for name, bounds in members.items()]
     except FileNotFoundError:
         raise ObservationFileError(f"{shown(source)}: no such file. Check the path.") from None
     except Exception as error:  # zipfile and zlib may raise anything for a damaged file

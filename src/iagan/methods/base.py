@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from iagan.errors import SettingError
+from iagan.errors import SettingError, shown_value
 
 if TYPE_CHECKING:
     from iagan.methods.estimate import Estimate
@@ -95,8 +95,9 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     """
     kind = spec.get("method") if isinstance(spec, Mapping) else None
     if not isinstance(kind, str) or kind not in METHODS:
+        got = shown_value(spec.get("method") if isinstance(spec, Mapping) else spec)
         raise SettingError(
-            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {_shown(spec)}."
+            f"A method's spec expects 'method', one of {', '.join(METHODS)}; got {got}."
         )
     if depth > MAX_DEPTH:
         raise SettingError(f"A method's spec expects at most {MAX_DEPTH} nested methods.")
@@ -121,12 +122,6 @@ def from_spec(spec: Mapping[str, Any], depth: int = 0) -> Method:
     if missing:
         raise SettingError(f"The spec of method '{kind}' expects {missing[0]}; it is missing.")
     return cls(**fields)
-
-
-def _shown(spec: object) -> str:
-    """A spec's name, or its type: its contents may be nested too deeply for `repr`."""
-    kind = spec.get("method") if isinstance(spec, Mapping) else spec
-    return f"{kind!r:.80}" if isinstance(kind, str | int | None) else type(kind).__name__
 
 
 def check_integer(method: Method, name: str, least: int, most: int | None = None) -> None:

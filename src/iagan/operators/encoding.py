@@ -23,11 +23,20 @@ def encode(value: Any) -> Any:
 
     A tensor becomes its shape and its data: packed bits (big-endian within a byte) if boolean,
     little-endian float64 if real.
+
+    **Raises:** `SettingError` for anything else.
     """
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [encode(item) for item in value]
+    if hasattr(value, "spec"):
+        return value.spec()
+    if value is None or isinstance(value, str | int | float):
+        return value
     if not isinstance(value, Tensor):
-        return value.spec() if hasattr(value, "spec") else value
+        raise SettingError(
+            "An operator's spec expects numbers, texts, tuples, tensors and operators in its "
+            f"fields; got others, of type {type(value).__name__}."
+        )
     array = value.detach().cpu().numpy()
     bits = value.dtype == torch.bool
     raw = np.packbits(array).tobytes() if bits else array.astype("<f8").tobytes()
