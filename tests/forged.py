@@ -33,10 +33,10 @@ def npy(header, version=1):
 
 
 def zipped(members, method=zipfile.ZIP_STORED, damage=()):
-    """A zip archive of members by name, with zeros at the damaged places."""
+    """A zip archive of members, by name or in pairs, with zeros at the damaged places."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, data in members.items():
+        for name, data in dict(members).items():
             archive.writestr(name, data)
     data = bytearray(stream.getvalue())
     for place in damage:
@@ -44,7 +44,7 @@ def zipped(members, method=zipfile.ZIP_STORED, damage=()):
     return bytes(data)
 
 
-def tarred(*files, mode="w"):
+def tarred(files, mode="w"):
     """A .tar of (name, content), compressed as `mode` says."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as archive:

@@ -1,7 +1,5 @@
 """All operators, at sizes small enough for a dense matrix; the generic tests run on each."""
 
-import io
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -175,12 +173,3 @@ def dense(operator: LinearOperator) -> Tensor:
     """The matrix of `forward` in real coordinates, `(m, n)`, column by column."""
     basis = torch.eye(operator.n, dtype=torch.float64).unflatten(1, operator.image_shape)
     return reals(operator(basis)).T
-
-
-def zipped(files, method=zipfile.ZIP_STORED):
-    """The bytes of a zip archive with files (name, content)."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
-    return stream.getvalue()

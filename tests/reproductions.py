@@ -1,18 +1,8 @@
-"""Every failure that strangers' files and odd calls once caused, in its smallest form.
+"""Every failure that strangers' files and odd calls once caused, in its smallest form."""
 
-`python tests/reproductions.py` runs each function of `REFUSED` and `RIGHT` with 4 GiB of memory and
-prints a line of JSON: its name, the error's kind, what was said, seconds of the processor, GiB.
-"""
-
-import faulthandler
 import json
 import os
-import resource
 import struct
-import sys
-import tempfile
-import time
-import warnings
 import zlib
 from pathlib import Path
 
@@ -26,7 +16,6 @@ from forged import npy, png, put, tarred, zipped
 from fuzz import seeds
 from fuzz.mutate import safetensors_of, safetensors_parts
 from iagan import CSGM, IAGAN, Generator, NormalLatent, Observation, observe, reconstruct
-from iagan.errors import IaganError
 from iagan.experiments.run import KEYS
 from iagan.jobs import RunFolder
 from iagan.masks import load_mask
@@ -35,7 +24,6 @@ from iagan.train import load_images, train
 from iagan.train.cache import KEY, cached_images
 from published import began_arrays, began_state
 
-SECONDS, MEMORY = 25, 4 * 2**30
 DOWN = BicubicDownsample((3, 64, 64), 4)
 PHOTO = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 QUICK = IAGAN(CSGM(1), 1)
@@ -174,7 +162,7 @@ def train_zip_empty_name():
 
 @refused
 def train_tar_gz_cut():
-    packed = tarred(("a.png", os.urandom(9000)), mode="w:gz")
+    packed = tarred([("a.png", os.urandom(9000))], "w:gz")
     load_images(put("a.tar.gz", packed[:5000]), 8)
 
 
@@ -186,7 +174,7 @@ def train_zip_lzma():
 @right
 def train_tar_name_not_utf8():
     files = ("a.png", GREY), ("b.png", GREY), ("\udcff.png", b"none")
-    found = cached_images(put("a.tar", tarred(*files)), Path("t"), seeds.TRAINING)
+    found = cached_images(put("a.tar", tarred(files)), Path("t"), seeds.TRAINING)
     return len(found.pixels) == 2 and len(found.skipped) == 1
 
 
@@ -409,36 +397,3 @@ REFUSED |= {
     "batch_size_of_words": lambda: iagan.Execution(batch_size="1"),
     "batch_size_of_a_fraction": lambda: iagan.Execution(batch_size=1.5),
 }
-
-
-def status(name):
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{name}:")[1].split()[0]) * 1024
-
-
-def run(name, function):
-    """Print how it ends."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before, begun = status("VmHWM"), time.process_time()
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        kind = ""
-        try:
-            said = str(function())
-        except BaseException as error:
-            kind, said = type(error).__name__, str(error)
-            kind = "IaganError" if isinstance(error, IaganError) else kind
-        os.chdir("/")
-    faulthandler.cancel_dump_traceback_later()
-    memory = (status("VmHWM") - before) / 2**30
-    print(json.dumps([name, kind, said, time.process_time() - begun, memory]), flush=True)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_DATA, (status("VmData") + MEMORY,) * 2)
-    every = REFUSED | RIGHT
-    for name in sys.argv[1:] or every:
-        run(name, every[name])

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 def ended():
     """How each of them ended: the error's kind, what was said, seconds, GiB."""
     ran = subprocess.run(
-        [sys.executable, Path(__file__).with_name("reproductions.py")],
+        [sys.executable, Path(__file__).with_name("run_reproductions.py")],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

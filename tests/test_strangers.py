@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from helpers import zipped
+import forged
+from forged import tarred, zipped
 from iagan.errors import (
     Cancelled,
     CheckpointError,
@@ -38,29 +39,10 @@ TINY = BeganSettings(size=32, width=4, latent=4, batch=2, steps=2)
 
 def png(width=8, height=8, level=9):
     """A black grey PNG of any size, without ever holding its pixels."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     packer = zlib.compressobj(level)
     row = bytes(width + 1)
     body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
-
-
-def tarred(files, mode="w"):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=mode) as archive:
-        for name, data in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
+    return forged.png((width, height, 8, 0, 0, 0, 0), (b"IDAT", body))
 
 
 def written(path, data):

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from helpers import zipped
+from forged import zipped
 from iagan.errors import CheckpointError, FileError
 from iagan.limits import MIB, Limits
 from iagan.priors import Began, Generator, UniformLatent, load_prior, save_prior

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 import iagan
-from forged import npy, png
+from forged import npy, png, zipped
 from iagan import images
 from iagan.cli import main
 from iagan.decode import decode_rgb
@@ -374,18 +374,6 @@ def saved(array):
     return stream.getvalue()
 
 
-def zipped(path, members, method=zipfile.ZIP_STORED, damage=()):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    data = bytearray(stream.getvalue())
-    for place in damage:
-        data[place] = 0
-    path.write_bytes(data)
-    return path
-
-
 def observation(path, spec=SPEC, y=None, text=None, **about):
     """An .npz as save_observation writes it."""
     y = np.zeros((1, 3, 4, 4), np.float32) if y is None else y
@@ -418,7 +406,8 @@ FLOATS = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999
     ],
 )
 def test_archives_of_any_content_are_refused(members, method, damage, tmp_path):
-    path = zipped(tmp_path / "y.npz", members, method, damage)
+    path = tmp_path / "y.npz"
+    path.write_bytes(zipped(members, method, damage))
     with pytest.raises(ObservationFileError) as error:
         iagan.load_observation(path)
     one_line(error)

@@ -216,12 +216,9 @@ def _log_skipped(folder: Path, others: list[Path]) -> None:
     folders = sum(each.is_dir() for each in others)
     kinds = sorted({shown(each.suffix, 12) or "no suffix" for each in others if not each.is_dir()})
     files = len(others) - folders
-    what = (
-        "file that is not a regular image file"
-        if files == 1
-        else ("files that are not regular image files")
-    )
-    parts = [f"{files} {what} ({shown(', '.join(kinds), 60)})"] if files else []
+    one, more = "file that is not a regular image file", "files that are not regular image files"
+    named = shown(", ".join(kinds), 60)
+    parts = [f"{files} {one if files == 1 else more} ({named})"] if files else []
     parts += [f"{folders} {'subfolder' if folders == 1 else 'subfolders'}"] if folders else []
     if parts:
         log_notes(str(folder), [f"skipped {' and '.join(parts)}."])

@@ -98,8 +98,8 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Recover all inputs and print a line for each; a bad one does not stop the rest."""
     from iagan.files import check_writable
-    from iagan.jobs import Scorer, find_inputs, recover
-    from iagan.show import ProgressBar, figure, figure_rows
+    from iagan.jobs import find_inputs, recover
+    from iagan.show import ProgressBar
 
     paths = find_inputs(args.inputs, args.output)
     if args.figure:
@@ -143,15 +143,8 @@ def run(args: argparse.Namespace) -> int:
                 _print(outcome, args.json)
             if args.figure:
                 outcomes.append(outcome)
-    rows = figure_rows(outcomes, Scorer(options.lpips_net(args)))
-    if rows:
-        if Path(args.figure).resolve() in {
-            Path(each.output).resolve() for each in outcomes if each.output
-        }:
-            raise OutputError(
-                f"--figure {shown(args.figure)} is a result, which is kept. Choose another name."
-            )
-        figure(rows, args.figure)
+    if args.figure:
+        _draw(args, outcomes)
     if failed:
         names = dict.fromkeys(failed)
         print(
@@ -174,6 +167,21 @@ def _check_figure(args: argparse.Namespace, paths: list[Path]) -> None:
             f"--figure {shown(target)} exists and is not a figure of iagan. Choose another name, "
             "or replace it with --overwrite."
         )
+
+
+def _draw(args: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Draw `--figure`, unless it would replace a result."""
+    from iagan.jobs import Scorer
+    from iagan.show import figure, figure_rows
+
+    target = Path(args.figure)
+    if target.resolve() in {Path(each.output).resolve() for each in outcomes if each.output}:
+        raise OutputError(
+            f"--figure {shown(target)} is a result, which is kept. Choose another name."
+        )
+    rows = figure_rows(outcomes, Scorer(options.lpips_net(args)))
+    if rows:
+        figure(rows, target)
 
 
 def _tell_unused_effort(args: argparse.Namespace) -> None:

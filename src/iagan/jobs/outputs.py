@@ -115,9 +115,7 @@ class Outputs:
     def save(self, image: Image, target: Path, settings: dict[str, Any]) -> None:
         """Write a recovered image together with its settings."""
         save_image(image, target, text={KEYWORD: json.dumps(settings)})
-        with contextlib.suppress(
-            OSError
-        ):  # its longer name may exceed the limit of the file system
+        with contextlib.suppress(OSError):  # also of a name that is too long
             partial_of(target).unlink()
 
     def save_partial(self, image: Image, target: Path) -> Path:

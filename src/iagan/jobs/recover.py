@@ -51,7 +51,7 @@ def recover(
 
     **Arguments:**
     - `inputs`: observations (.npz), images, and folders of them; or one of these. Where a folder is
-      also the output, results of earlier calls in it are passed over.
+      also the output, results of earlier calls in it are skipped.
     - `output`: a folder for STEM_METHOD.png; or one .png, for one image and one method.
     - `operator`, `noise_std`, `crop`: how plain images were measured (`iagan.jobs.Camera`).
     - `methods`: methods, names of presets, None for the default preset, or functions of
